@@ -1,0 +1,38 @@
+# xmpp443: XMPP and the web on one port.
+#
+#   make            build the shim and the Lua module into build/
+#   sudo make demo  show the whole thing with a real Prosody and a real nginx
+#   sudo make check run every test
+#
+# SAN=1 builds with AddressSanitizer and UBSan into build/san/.
+
+.DELETE_ON_ERROR:
+
+CC ?= cc
+LUA_VERSION ?= 5.4
+SAN ?=
+WERROR ?=
+
+B := build$(if $(SAN),/san)
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wswitch-enum -Wstrict-prototypes \
+	-Wmissing-prototypes -Wvla $(if $(WERROR),-Werror)
+HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=3) -fstack-protector-strong -fstack-clash-protection
+comma := ,
+CFLAGS ?= -O2 -g
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(HARDEN) $(CFLAGS) \
+	$(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS)
+
+LUA_CFLAGS := $(shell pkg-config --cflags lua$(LUA_VERSION) 2>/dev/null)
+
+all: $(B)/fdpass.so
+
+$(B)/fdpass.so: lua-module/fdpass.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -fPIC -shared $(ALL_LDFLAGS) -o $@ $<
+
+clean:
+	rm -rf build
+
+.PHONY: all clean
