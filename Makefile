@@ -26,7 +26,24 @@ ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS)
 
 LUA_CFLAGS := $(shell pkg-config --cflags lua$(LUA_VERSION) 2>/dev/null)
 
-all: $(B)/fdpass.so
+# Each unit of the shim but main, in the order of the layers: see tests/lint/layers.
+UNITS := addr hello log loop notify pending pipes pp2 control route conf conf_file \
+	handoff relay conn listen worker server explain
+UNIT_OBJS := $(UNITS:%=$(B)/shim/%.o)
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo scm)
+
+all: $(B)/xmpp443-shim $(B)/fdpass.so
+
+$(B)/xmpp443-shim: $(UNIT_OBJS) $(B)/shim/main.o
+	$(CC) $(ALL_CFLAGS) -pie $(ALL_LDFLAGS) -o $@ $^ -linih -pthread
+
+$(B)/shim/%.o: shim/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fPIE -pthread -MMD -MP -c -o $@ $<
+
+$(B)/shim/main.o: ALL_CFLAGS += -DXMPP443_VERSION='"$(VERSION)"'
+
+-include $(wildcard $(B)/shim/*.d)
 
 $(B)/fdpass.so: lua-module/fdpass.c
 	@mkdir -p $(@D)

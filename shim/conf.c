@@ -198,7 +198,7 @@ static int set_shim(struct conf *c, const char *key, const char *value, struct c
 	if (strcmp(key, "connect-timeout") == 0)
 		return set_duration(value, 1, &c->connect_timeout_ms, err);
 	if (strcmp(key, "max-connections") == 0)
-		return set_number(value, 1, 10000000, &c->max_connections, err);
+		return set_number(value, 1, CONF_CONNECTIONS_MAX, &c->max_connections, err);
 	if (strcmp(key, "max-pending-per-ip") == 0)
 		return set_number(value, 1, 1000000, &c->max_pending_per_ip, err);
 	if (strcmp(key, "max-held") == 0)
@@ -270,7 +270,7 @@ static int find_route(struct conf *c, const char *name, struct route **ret, stru
 
 int conf_set(struct conf *c, const char *section, const char *key, const char *value, struct conf_error *err)
 {
-	struct route *r;
+	struct route *r = NULL;
 	int ret;
 
 	if (strcmp(section, "shim") == 0)
@@ -293,6 +293,7 @@ struct conf *conf_new(void)
 	if (c == NULL)
 		return NULL;
 	*c = (struct conf){
+		.refs = 1,
 		.hello_timeout_ms = 10000,
 		.connect_timeout_ms = 5000,
 		.max_connections = 20000,
@@ -311,9 +312,15 @@ static void names_free(struct route_names *names)
 	free(names->v);
 }
 
-void conf_free(struct conf *c)
+struct conf *conf_ref(struct conf *c)
 {
-	if (c == NULL)
+	atomic_fetch_add(&c->refs, 1);
+	return c;
+}
+
+void conf_unref(struct conf *c)
+{
+	if (c == NULL || atomic_fetch_sub(&c->refs, 1) > 1)
 		return;
 	for (size_t i = 0; i < c->n_routes; i++) {
 		names_free(&c->routes[i].alpn);

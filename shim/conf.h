@@ -12,14 +12,17 @@
 #include "log.h"
 #include "route.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #define CONF_LISTEN_MAX 32
 #define CONF_ROUTES_MAX 64
 #define CONF_WORKERS_MAX 64
+#define CONF_CONNECTIONS_MAX 1000000
 
 struct conf {
+	atomic_uint refs;
 	struct addr_endpoint listen[CONF_LISTEN_MAX];
 	size_t n_listen;
 	unsigned workers; /* 0: one per CPU this process may use */
@@ -39,11 +42,14 @@ struct conf_error {
 	char text[200];
 };
 
-/* The defaults, with no listener, no route and no web backend. NULL: no memory. */
+/* The defaults, with no listener, no route and no web backend; one reference. NULL: no memory. */
 struct conf *conf_new(void);
 
-/* Takes NULL. */
-void conf_free(struct conf *c);
+/* One more owner; a conf is not changed any more once it has several. Returns c. */
+struct conf *conf_ref(struct conf *c);
+
+/* One owner less; the last one frees it. Takes NULL. */
+void conf_unref(struct conf *c);
 
 /*
  * Sets one key, as the line "key = value" below "[section]" does. 0, or
