@@ -244,42 +244,43 @@ static int set_route(struct route *r, bool web, const char *section, const char 
 
 static const struct route new_route = {.pp = PP2_V2, .hold_ms = 30000};
 
-static int find_route(struct conf *c, const char *name, struct route **ret, struct conf_error *err)
+/* The route of that name, a new one if need be; NULL: *err says why not. */
+static struct route *find_route(struct conf *c, const char *name, struct conf_error *err)
 {
 	struct route *r;
 	size_t len = strlen(name);
 
 	for (size_t i = 0; i < c->n_routes; i++)
-		if (strcmp(c->routes[i].name, name) == 0) {
-			*ret = &c->routes[i];
-			return 0;
-		}
+		if (strcmp(c->routes[i].name, name) == 0)
+			return &c->routes[i];
 
 	/* The name stands in logs and metrics, unquoted. */
 	if (len == 0 || len > ROUTE_NAME_MAX || strspn(name, "abcdefghijklmnopqrstuvwxyz"
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./") != len || strcmp(name, "web") == 0)
-		return fail(err, "a route's name has 1 to %d letters, digits or -_./ and is not 'web'", ROUTE_NAME_MAX);
-	if (c->n_routes == CONF_ROUTES_MAX)
-		return fail(err, "more than %d routes", CONF_ROUTES_MAX);
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./") != len || strcmp(name, "web") == 0) {
+		fail(err, "a route's name has 1 to %d letters, digits or -_./ and is not 'web'", ROUTE_NAME_MAX);
+		return NULL;
+	}
+	if (c->n_routes == CONF_ROUTES_MAX) {
+		fail(err, "more than %d routes", CONF_ROUTES_MAX);
+		return NULL;
+	}
 	r = &c->routes[c->n_routes++];
 	*r = new_route;
 	memcpy(r->name, name, len + 1);
-	*ret = r;
-	return 0;
+	return r;
 }
 
 int conf_set(struct conf *c, const char *section, const char *key, const char *value, struct conf_error *err)
 {
-	struct route *r = NULL;
-	int ret;
+	struct route *r;
 
 	if (strcmp(section, "shim") == 0)
 		return set_shim(c, key, value, err);
 	if (strcmp(section, "web") == 0)
 		return set_route(&c->web, true, section, key, value, err);
 	if (strncmp(section, "route ", 6) == 0) {
-		ret = find_route(c, section + 6, &r, err);
-		return ret < 0 ? ret : set_route(r, false, section, key, value, err);
+		r = find_route(c, section + 6, err);
+		return r == NULL ? -EINVAL : set_route(r, false, section, key, value, err);
 	}
 	if (section[0] == '\0')
 		return fail(err, "'%.40s' stands before the first [section]", key);

@@ -282,11 +282,8 @@ static bool peek(struct conn *c, uint32_t events)
 	}
 
 	/* A hello in one piece, as most are, is read once; in pieces, each byte when it comes and all at the end. */
-	if (c->seen == 0) {
+	if (c->seen == 0 || hello_scan(&c->hello, env->peek + c->seen, (size_t)n - c->seen) == HELLO_OK)
 		hello_read(&c->hello, env->peek, (size_t)n, &env->info);
-	} else if (hello_scan(&c->hello, env->peek + c->seen, (size_t)n - c->seen) == HELLO_OK) {
-		hello_read(&c->hello, env->peek, (size_t)n, &env->info);
-	}
 	c->seen = (size_t)n;
 
 	if (c->hello.status != HELLO_NEED_MORE) {
@@ -350,6 +347,10 @@ void conn_new(struct conn_env *env, int fd, const struct addr *peer)
 
 void conn_end_all(struct conn_env *env)
 {
-	while (env->first != NULL)
-		conn_end(env->first, CONN_STOPPED, 0);
+	struct conn *next;
+
+	for (struct conn *c = env->first; c != NULL; c = next) {
+		next = c->next;
+		conn_end(c, CONN_STOPPED, 0);
+	}
 }

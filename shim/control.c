@@ -54,7 +54,7 @@ int control_send(int fd, const uint8_t *packet, size_t len, int passed_fd)
 		char buf[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)packet, .iov_len = len};
+	struct iovec iov = {.iov_base = (uint8_t *)packet, .iov_len = len};
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,

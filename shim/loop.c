@@ -123,7 +123,7 @@ int loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t ms)
 	if (t->place == 0) {
 		if (l->heap_len + 1 >= l->heap_cap) {
 			size_t cap = l->heap_cap * 2 + HEAP_STEP;
-			struct loop_timer **heap = realloc(l->heap, cap * sizeof(*heap));
+			struct loop_timer **heap = realloc(l->heap, cap * sizeof(struct loop_timer *));
 
 			if (heap == NULL)
 				return -ENOMEM;

@@ -191,7 +191,7 @@ static void reload(struct server *s, const char *file)
 	notify_reloading();
 	if (file == NULL) {
 		log_line(LOG_LEVEL_WARNING, "event=reload-failed error=\"the settings came from flags; there is no file to read\"");
-	} else if (load(file, true, &c, message, sizeof(message)) < 0) {
+	} else if (load(file, true, &c, message, sizeof(message)) != 0) {
 		log_line(LOG_LEVEL_ERROR, "event=reload-failed error=\"%s; the old settings stay\"", message);
 	} else {
 		ret = server_reload(s, c);
@@ -208,7 +208,7 @@ static void reload(struct server *s, const char *file)
 
 static int serve(const struct options *o, int passed)
 {
-	struct server *s;
+	struct server *s = NULL;
 	sigset_t set;
 	int err, sig;
 
@@ -262,7 +262,7 @@ int main(int argc, char **argv)
 	if (o.file != NULL) {
 		struct conf *from_file = NULL;
 
-		if (load(o.file, passed > 0 || o.check || o.explain != NULL, &from_file, message, sizeof(message)) < 0) {
+		if (load(o.file, passed > 0 || o.check || o.explain != NULL, &from_file, message, sizeof(message)) != 0) {
 			fprintf(stderr, "xmpp443-shim: %s\n", message);
 			ret = EXIT_USAGE;
 			goto out;

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define PIPES_SIZE  (256 * 1024) /* wished for; pipe(7) tells when the kernel grants less */
+#define PIPES_SIZE  262144 /* wished for; pipe(7) tells when the kernel grants less */
 #define PIPES_STOCK 32
 
 struct pipes {

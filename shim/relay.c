@@ -13,7 +13,7 @@
 
 #define EVENTS      (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 #define ROUNDS      16         /* of one pipe in one go, then others have their turn */
-#define COPY_MAX    16384
+#define COPY_MAX    16384u
 #define BACKLOG_MS  10         /* a Unix backend's accept queue is full: look again after */
 
 /* One direction. */
