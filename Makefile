@@ -28,9 +28,13 @@ LUA_CFLAGS := $(shell pkg-config --cflags lua$(LUA_VERSION) 2>/dev/null)
 
 all: $(B)/fdpass.so
 
-$(B)/fdpass.so: lua-module/fdpass.c
+FDPASS_SRC := $(addprefix lua-module/,fdpass.c client.c control.c message.c queue.c recvfd.c \
+	unixsock.c)
+
+$(B)/fdpass.so: $(FDPASS_SRC) $(wildcard lua-module/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -fPIC -shared $(ALL_LDFLAGS) -o $@ $<
+	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -fPIC -fvisibility=hidden -shared $(ALL_LDFLAGS) -o $@ \
+		$(FDPASS_SRC)
 
 clean:
 	rm -rf build
