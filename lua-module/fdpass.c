@@ -165,6 +165,18 @@ static const luaL_Reg FUNCTIONS[] = {
 	{NULL, NULL},
 };
 
+/* What listen() may say that a caller can do something about. */
+static const struct {
+	const char *name;
+	int value;
+} ERRNOS[] = {
+	{"EACCES", EACCES},
+	{"EADDRINUSE", EADDRINUSE},
+	{"EEXIST", EEXIST},
+	{"ENAMETOOLONG", ENAMETOOLONG},
+	{"ENOENT", ENOENT},
+};
+
 __attribute__((visibility("default"))) int luaopen_fdpass(lua_State *L)
 {
 	fdpass_new_class(L, LISTENER_MT, LISTENER_METHODS);
@@ -172,6 +184,10 @@ __attribute__((visibility("default"))) int luaopen_fdpass(lua_State *L)
 	client_register(L);
 	queue_register(L);
 	luaL_newlib(L, FUNCTIONS);
+	for (size_t i = 0; i < sizeof(ERRNOS) / sizeof(ERRNOS[0]); i++) {
+		lua_pushinteger(L, ERRNOS[i].value);
+		lua_setfield(L, -2, ERRNOS[i].name);
+	}
 	lua_pushinteger(L, MESSAGE_MAX);
 	lua_setfield(L, -2, "MESSAGE_MAX");
 	lua_pushinteger(L, MESSAGE_ID_LEN);
