@@ -36,7 +36,19 @@ $(B)/fdpass.so: $(FDPASS_SRC) $(wildcard lua-module/*.h)
 	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -fPIC -fvisibility=hidden -shared $(ALL_LDFLAGS) -o $@ \
 		$(FDPASS_SRC)
 
+# Only the specs use it: sends descriptors, also wrong ones.
+$(B)/fdsend.so: tests/spec/helper/fdsend.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -fPIC -shared $(ALL_LDFLAGS) -o $@ $<
+
+# The specs, and a private Prosody. With SAN=1 the specs run under the sanitizers.
+check-lua: $(B)/fdpass.so $(B)/fdsend.so
+	luacheck -q prosody-plugin tests/spec
+	$(if $(SAN),ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)) \
+		LUA_CPATH='$(B)/?.so;;' LUA_PATH='tests/spec/helper/?.lua;;' \
+		lua$(LUA_VERSION) /usr/bin/busted --no-auto-insulate tests/spec
+
 clean:
 	rm -rf build
 
-.PHONY: all clean
+.PHONY: all check-lua clean
