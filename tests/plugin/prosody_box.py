@@ -46,7 +46,10 @@ class Sender:
     def send(self, data, *fds):
         rights = array.array("i", fds)
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if fds else []
+        # With a timeout Python first waits until no more than a quarter of the buffer is used
+        self.sock.setblocking(True)
         self.sock.sendmsg([data], control)
+        self.sock.settimeout(5)
 
     def answers(self, count):
         """Reads until there are count answers; returns them as {id: verdict}."""
@@ -79,15 +82,18 @@ class Prosody:
     """Runs as user prosody with two virtual hosts and self-signed certificates."""
 
     def __init__(self, options="", modules=("c2s", "s2s", "tls", "saslauth", "http"),
-                 plugin_paths=None):
+                 plugin_paths=None, with_library=True, wait_for="epoll backend",
+                 nofile=1024):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="prosody-box-"))
         self.socket = self.dir / "fdpass.sock"
         self.log = self.dir / "prosody.log"
-        self.options, self.modules = options, modules
+        self.options, self.modules, self.wait_for = options, modules, wait_for
+        self.nofile = nofile
         if plugin_paths is None:
             plugins = self.dir / "plugins"
             shutil.copytree(REPO / "prosody-plugin/mod_net_fdpass", plugins / "mod_net_fdpass")
-            shutil.copy(REPO / "build/fdpass.so", plugins / "mod_net_fdpass")
+            if with_library:
+                shutil.copy(REPO / "build/fdpass.so", plugins / "mod_net_fdpass")
             plugin_paths = f'plugin_paths = {{ "{plugins}" }}'
         self.plugin_paths = plugin_paths
         (self.dir / "data").mkdir()
@@ -133,11 +139,19 @@ VirtualHost "two.example"
     def start(self):
         seen = self.log_size()
         self.process = subprocess.Popen(
-            ["prosody", "-F", "--config", self.dir / "prosody.cfg.lua"], user="prosody",
+            ["prlimit", f"--nofile={self.nofile}:{self.nofile}", "prosody", "-F", "--config", self.dir / "prosody.cfg.lua"], user="prosody",
             group="prosody", extra_groups=[], cwd="/", env={"PATH": os.environ["PATH"]},
             umask=0o027, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.wait_for_log("Prosody is using the epoll backend", since=seen)
-        self.wait_until(lambda: self.socket.exists() or "net_fdpass" in self.text(seen))
+        self.wait_for_log(self.wait_for, since=seen)
+        self.wait_for_log("mod_net_fdpass\t", since=seen)
+        # Before it handles signals, at the end of its start, they would kill it
+        self.wait_until(self.catches_sighup)
+
+    def catches_sighup(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = int(status.split("SigCgt:")[1].split()[0], 16)
+        blocked = int(status.split("SigBlk:")[1].split()[0], 16)  # 13 uses a signalfd
+        return (caught | blocked) & 1
 
     def log_size(self):
         return self.log.stat().st_size if self.log.exists() else 0
@@ -169,6 +183,7 @@ VirtualHost "two.example"
     def stop(self, sig=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(sig)
+            self.process.send_signal(signal.SIGCONT)
             self.process.wait(15)
 
     def close(self):
