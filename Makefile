@@ -1,8 +1,10 @@
 # xmpp443: XMPP and the web on one port.
 #
-#   make            build the shim and the Lua module into build/
-#   sudo make demo  show the whole thing with a real Prosody and a real nginx
-#   sudo make check run every test
+#   make               build the shim and the Lua module into build/
+#   sudo make demo     show the whole thing with a real Prosody and a real nginx
+#   sudo make check    run every test
+#   sudo make install  into PREFIX (/usr/local), with DESTDIR in front
+#   make deps          install the Debian packages that building needs, if any is missing
 #
 # SAN=1 builds with AddressSanitizer and UBSan into build/san/.
 
@@ -24,9 +26,26 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(HARDEN) $(CFLAGS) \
 	$(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS)
 
-LUA_CFLAGS := $(shell pkg-config --cflags lua$(LUA_VERSION) 2>/dev/null)
+LUA_CFLAGS = $(shell pkg-config --cflags lua$(LUA_VERSION) 2>/dev/null)
 
-all: $(B)/fdpass.so
+# Each unit of the shim but main, in the order of the layers: see tests/lint/layers.
+UNITS := addr hello log loop notify pending pipes pp2 control route conf conf_file \
+	handoff relay conn listen worker server explain
+UNIT_OBJS := $(UNITS:%=$(B)/shim/%.o)
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo scm)
+
+all: $(B)/xmpp443-shim $(B)/fdpass.so
+
+$(B)/xmpp443-shim: $(UNIT_OBJS) $(B)/shim/main.o
+	$(CC) $(ALL_CFLAGS) -pie $(ALL_LDFLAGS) -o $@ $^ -linih -pthread
+
+$(B)/shim/%.o: shim/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fPIE -pthread -MMD -MP -c -o $@ $<
+
+$(B)/shim/main.o: ALL_CFLAGS += -DXMPP443_VERSION='"$(VERSION)"'
+
+-include $(wildcard $(B)/shim/*.d)
 
 FDPASS_SRC := $(addprefix lua-module/,fdpass.c client.c control.c message.c queue.c recvfd.c \
 	unixsock.c)
@@ -41,16 +60,54 @@ $(B)/fdsend.so: tests/spec/helper/fdsend.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -fPIC -shared $(ALL_LDFLAGS) -o $@ $<
 
-# The specs, then the plugin in private Prosodys (needs root, to become their user).
-# With SAN=1 only the specs, under the sanitizers.
-check-lua: $(B)/fdpass.so $(B)/fdsend.so
-	luacheck -q prosody-plugin tests/spec
+# With SAN=1 Lua itself has no sanitizer, so the runtime has to be there first.
+check-spec: $(B)/fdpass.so $(B)/fdsend.so
 	$(if $(SAN),ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)) \
 		LUA_CPATH='$(B)/?.so;;' LUA_PATH='tests/spec/helper/?.lua;;' \
-		lua$(LUA_VERSION) /usr/bin/busted --no-auto-insulate tests/spec
-	$(if $(SAN),,/usr/bin/python3 -m pytest -q -p no:cacheprovider tests/plugin)
+		lua$(LUA_VERSION) /usr/bin/busted --no-auto-insulate -o TAP tests/spec
+
+deps:
+	tests/deps build
+
+# Not prerequisites of each other: the packages come first, and with them the
+# compiler and its flags.
+demo:
+	tests/deps demo
+	$(MAKE) --no-print-directory -s all
+	demo/run
+
+check:
+	tests/deps check
+	$(MAKE) --no-print-directory -s WERROR=1 all
+	$(MAKE) --no-print-directory -s WERROR=1 SAN=1 all
+	tests/run
 
 clean:
 	rm -rf build
 
-.PHONY: all check-lua clean
+PREFIX ?= /usr/local
+SBINDIR = $(PREFIX)/sbin
+MANDIR = $(PREFIX)/share/man
+UNITDIR = $(PREFIX)/lib/systemd/system
+CONFDIR = /etc/xmpp443
+# Debian's Prosody looks for plugins here, and the plugin finds the module beside itself.
+PLUGINDIR = /usr/local/lib/prosody/modules
+
+install: all
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) \
+		$(DESTDIR)$(CONFDIR) $(DESTDIR)$(PLUGINDIR)
+	install -m 755 $(B)/xmpp443-shim $(DESTDIR)$(SBINDIR)/
+	install -m 644 doc/man/xmpp443-shim.8 $(DESTDIR)$(MANDIR)/man8/
+	install -m 644 doc/man/xmpp443-shim.conf.5 $(DESTDIR)$(MANDIR)/man5/
+	install -m 644 shim/xmpp443-shim.socket $(DESTDIR)$(UNITDIR)/
+	sed 's|@SBINDIR@|$(SBINDIR)|' shim/xmpp443-shim.service > $(DESTDIR)$(UNITDIR)/xmpp443-shim.service
+	test -e $(DESTDIR)$(CONFDIR)/shim.conf || install -m 644 shim/shim.conf $(DESTDIR)$(CONFDIR)/shim.conf
+	install -m 644 prosody-plugin/mod_net_fdpass/mod_net_fdpass.lua $(B)/fdpass.so $(DESTDIR)$(PLUGINDIR)/
+
+uninstall:
+	rm -f $(DESTDIR)$(SBINDIR)/xmpp443-shim $(DESTDIR)$(MANDIR)/man8/xmpp443-shim.8 \
+		$(DESTDIR)$(MANDIR)/man5/xmpp443-shim.conf.5 $(DESTDIR)$(UNITDIR)/xmpp443-shim.socket \
+		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass.lua \
+		$(DESTDIR)$(PLUGINDIR)/fdpass.so
+
+.PHONY: all deps demo check check-spec clean install uninstall

@@ -1,0 +1,72 @@
+#ifndef XMPP443_CONF_H
+#define XMPP443_CONF_H
+
+/*
+ * conf: the settings, from an INI file (read by inih) or from flags.
+ *
+ * Every value is checked when it is set. No name is resolved, ever: an
+ * address that is not numeric is an error.
+ */
+
+#include "addr.h"
+#include "log.h"
+#include "route.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define CONF_LISTEN_MAX 32
+#define CONF_ROUTES_MAX 64
+#define CONF_WORKERS_MAX 64
+#define CONF_CONNECTIONS_MAX 1000000
+
+struct conf {
+	atomic_uint refs;
+	struct addr_endpoint listen[CONF_LISTEN_MAX];
+	size_t n_listen;
+	unsigned workers; /* 0: one per CPU this process may use */
+	unsigned hello_timeout_ms;
+	unsigned connect_timeout_ms;
+	unsigned max_connections;
+	unsigned max_pending_per_ip;
+	unsigned max_held;
+	enum log_level log_level;
+	struct route routes[CONF_ROUTES_MAX]; /* in the file's order */
+	size_t n_routes;
+	struct route web;                     /* what no rule matched */
+};
+
+struct conf_error {
+	unsigned line; /* 0: not about one line */
+	char text[200];
+};
+
+/* The defaults, with no listener, no route and no web backend; one reference. NULL: no memory. */
+struct conf *conf_new(void);
+
+/* One more owner; a conf is not changed any more once it has several. Returns c. */
+struct conf *conf_ref(struct conf *c);
+
+/* One owner less; the last one frees it. Takes NULL. */
+void conf_unref(struct conf *c);
+
+/*
+ * Sets one key, as the line "key = value" below "[section]" does. 0, or
+ * -EINVAL: *err says what is wrong; -ENOMEM.
+ */
+int conf_set(struct conf *c, const char *section, const char *key, const char *value, struct conf_error *err);
+
+/*
+ * Reads a file into c. 0, or -EINVAL: *err names the line; -ENOMEM; a negative
+ * errno of open(2) or read(2), with *err filled too.
+ */
+int conf_read(struct conf *c, const char *path, struct conf_error *err);
+
+/*
+ * Is anything missing? listen is not needed if sockets were passed to us. 0,
+ * or -EINVAL with *err.
+ */
+int conf_check(const struct conf *c, bool sockets_passed, struct conf_error *err);
+
+#endif

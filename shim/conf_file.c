@@ -1,0 +1,104 @@
+/* Feeds an INI file, read by inih, to conf_set(). */
+
+#include "conf.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SECTION_MAX 49 /* inih cuts longer names without a word */
+#define KEY_MAX     49
+
+struct file {
+	struct conf *conf;
+	struct conf_error *err;
+	FILE *stream;
+	unsigned line;
+	int result; /* the first failure; what follows it is not looked at */
+};
+
+static int fail_line(struct file *f, const char *text)
+{
+	if (f->result == 0) {
+		f->result = -EINVAL;
+		f->err->line = f->line;
+		snprintf(f->err->text, sizeof(f->err->text), "%s", text);
+	}
+	return 0;
+}
+
+/*
+ * inih's fgets(). It counts the lines, since inih does not tell its handler,
+ * and refuses what inih would quietly take for something else.
+ */
+static char *read_line(char *buf, int size, void *arg)
+{
+	struct file *f = arg;
+	size_t len;
+
+	if (f->result != 0 || fgets(buf, size, f->stream) == NULL)
+		return NULL;
+	f->line++;
+	len = strlen(buf);
+
+	if (buf[len > 0 ? len - 1 : 0] != '\n' && !feof(f->stream)) {
+		fail_line(f, len + 1 < (size_t)size ? "the line has a NUL byte" : "the line is too long");
+		return NULL;
+	}
+	if ((buf[0] == ' ' || buf[0] == '\t') && buf[strspn(buf, " \t\r\n")] != '\0' &&
+	    strchr(";#", buf[strspn(buf, " \t")]) == NULL) {
+		fail_line(f, "the line is indented; start it in the first column");
+		return NULL;
+	}
+	if (buf[0] == '[' && strcspn(buf, "]") > SECTION_MAX + 1) {
+		fail_line(f, "the section's name is too long");
+		return NULL;
+	}
+	if (buf[0] != '[' && strcspn(buf, "=: \t\r\n") > KEY_MAX && strchr(";#", buf[0]) == NULL) {
+		fail_line(f, "the key is too long");
+		return NULL;
+	}
+	return buf;
+}
+
+static int handle_pair(void *arg, const char *section, const char *key, const char *value)
+{
+	struct file *f = arg;
+	int ret;
+
+	if (f->result != 0)
+		return 0;
+	ret = conf_set(f->conf, section, key, value, f->err);
+	if (ret < 0) {
+		f->result = ret;
+		f->err->line = f->line;
+	}
+	return ret == 0;
+}
+
+int conf_read(struct conf *c, const char *path, struct conf_error *err)
+{
+	struct file f = {.conf = c, .err = err, .stream = fopen(path, "re")};
+	int bad_line;
+
+	err->line = 0;
+	if (f.stream == NULL) {
+		int ret = -errno;
+
+		snprintf(err->text, sizeof(err->text), "cannot be opened: %s", strerror(errno));
+		return ret;
+	}
+
+	bad_line = ini_parse_stream(read_line, &f, handle_pair, &f);
+	if (f.result == 0 && ferror(f.stream)) {
+		f.result = -EIO;
+		snprintf(err->text, sizeof(err->text), "cannot be read");
+	}
+	if (f.result == 0 && bad_line > 0) {
+		f.line = (unsigned)bad_line;
+		fail_line(&f, "neither a [section], nor key = value, nor a comment");
+	}
+	fclose(f.stream);
+	return f.result;
+}

@@ -1,0 +1,43 @@
+#ifndef XMPP443_LISTEN_H
+#define XMPP443_LISTEN_H
+
+/*
+ * listen: the listening sockets, our own or those passed by the service manager.
+ */
+
+#include "addr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define LISTEN_MAX 64
+
+struct listen_socket {
+	struct addr_endpoint addr;
+	int fd;
+};
+
+/* -1 or owned; a zeroed struct is an empty set. */
+struct listen_set {
+	struct listen_socket v[LISTEN_MAX];
+	size_t n;
+};
+
+/*
+ * Opens one socket for each of n addresses, IPv6 ones for IPv6 only. Those
+ * that stand in old with the same address are taken over as they are. On
+ * failure: a negative errno of socket(2), bind(2) or listen(2), *ret_bad is
+ * the address, and nothing new stays open.
+ */
+int listen_open(const struct addr_endpoint *addrs, size_t n, const struct listen_set *old,
+		struct listen_set *ret, const struct addr_endpoint **ret_bad);
+
+/* Takes over n passed descriptors, from first on. -EINVAL: one is not a listening TCP socket. */
+int listen_adopt(int first, int n, struct listen_set *ret);
+
+bool listen_has(const struct listen_set *set, int fd);
+
+/* Closes those that are not in keep, which may be NULL. */
+void listen_close(struct listen_set *set, const struct listen_set *keep);
+
+#endif

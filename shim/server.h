@@ -1,0 +1,28 @@
+#ifndef XMPP443_SERVER_H
+#define XMPP443_SERVER_H
+
+/*
+ * server: the workers together, the listening sockets and the limits that they share.
+ */
+
+#include "conf.h"
+
+struct server;
+
+/*
+ * Opens the listeners, or takes the n_passed descriptors from first_passed on,
+ * and starts the workers. Takes a reference of conf. 0, or a negative errno,
+ * which was logged.
+ */
+int server_new(struct conf *conf, int first_passed, int n_passed, struct server **ret);
+
+/*
+ * Goes over to another configuration. 0, or a negative errno, which was
+ * logged, and everything is as it was.
+ */
+int server_reload(struct server *s, struct conf *conf);
+
+/* Ends all workers and connections, logs how many ended in which way, and frees. Takes NULL. */
+void server_stop(struct server *s);
+
+#endif

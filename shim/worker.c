@@ -1,0 +1,344 @@
+#include "worker.h"
+
+#include "handoff.h"
+#include "log.h"
+#include "loop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ACCEPTS  16  /* in one go, then connections have their turn */
+#define PAUSE_MS 100 /* after an accept that failed for want of descriptors or memory */
+
+struct listener {
+	struct worker *worker;
+	struct loop_watch watch;
+};
+
+struct worker {
+	struct conn_env env;
+	unsigned number;
+	unsigned max_connections;
+	struct pending *pending;
+	struct listener listeners[LISTEN_MAX];
+	size_t n_listeners;
+	bool accepting;             /* the listeners are watched */
+	bool said_short, said_full; /* in the log, until it is over */
+	struct loop_timer pause;
+	struct handoff *handoffs[CONF_ROUTES_MAX];
+	size_t n_handoffs;
+
+	pthread_t thread;
+	struct loop_watch command;  /* an eventfd */
+	struct conf *new_conf;      /* these three belong to whoever waits for applied */
+	unsigned new_max_connections;
+	const struct listen_set *new_listeners;
+	bool stop;
+	sem_t applied;
+};
+
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+
+static void stop_accepting(struct worker *w)
+{
+	for (size_t i = 0; i < w->n_listeners; i++)
+		loop_del(w->env.loop, &w->listeners[i].watch);
+	w->accepting = false;
+}
+
+/*
+ * Level-triggered, so that a listener that is left with a queue speaks up
+ * again, and exclusive, so that one connection wakes one worker, epoll_ctl(2).
+ */
+static void start_accepting(struct worker *w)
+{
+	if (w->accepting || w->pause.place != 0 || w->env.n >= w->max_connections)
+		return;
+	w->accepting = true;
+	for (size_t i = 0; i < w->n_listeners; i++) {
+		int err = loop_add(w->env.loop, &w->listeners[i].watch, EPOLLIN | EPOLLEXCLUSIVE);
+
+		if (err < 0)
+			log_line(LOG_LEVEL_ERROR, "event=listener-lost worker=%u error=\"%s\"", w->number, strerror(-err));
+	}
+}
+
+static void on_pause_over(struct loop_timer *t)
+{
+	start_accepting(container_of(t, struct worker, pause));
+}
+
+/* The failed connection stays in the kernel's queue; nothing is lost but time. */
+static void pause_accepting(struct worker *w, int error)
+{
+	stop_accepting(w);
+	if (loop_timer_set(w->env.loop, &w->pause, PAUSE_MS) < 0)
+		start_accepting(w);
+	if (!w->said_short)
+		log_line(LOG_LEVEL_WARNING, "event=accept-paused worker=%u connections=%u error=\"%s\"", w->number, w->env.n,
+			 strerror(error));
+	w->said_short = true;
+}
+
+/* Takes what waits at a listener, at most max. */
+static void accept_some(struct worker *w, int fd, unsigned max)
+{
+	while (max-- > 0 && w->env.n < w->max_connections) {
+		struct sockaddr_storage ss;
+		socklen_t len = sizeof(ss);
+		struct addr peer;
+		int conn = accept4(fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (conn < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+				pause_accepting(w, errno);
+			else if (errno == EINTR || errno == ECONNABORTED)
+				continue;
+			return; /* EAGAIN, or an error of a connection that has gone, accept(2) */
+		}
+		w->said_short = false;
+		peer = addr_from_sockaddr((const struct sockaddr *)&ss);
+		if (!pending_add(w->pending, &peer, w->env.conf->max_pending_per_ip)) {
+			conn_count_end(&w->env, CONN_TOO_MANY_PENDING, &peer, "-", 0);
+			close(conn);
+			continue;
+		}
+		conn_new(&w->env, conn, &peer);
+	}
+	if (w->env.n >= w->max_connections && w->accepting) {
+		if (!w->said_full)
+			log_line(LOG_LEVEL_WARNING, "event=full worker=%u connections=%u", w->number, w->env.n);
+		w->said_full = true;
+		stop_accepting(w);
+	}
+}
+
+static void on_listener(struct loop_watch *watch, uint32_t events)
+{
+	struct listener *l = container_of(watch, struct listener, watch);
+
+	(void)events;
+	accept_some(l->worker, watch->fd, ACCEPTS);
+}
+
+static void on_decided(struct conn_env *env, const struct addr *peer)
+{
+	pending_remove(container_of(env, struct worker, env)->pending, peer);
+}
+
+static void on_ended(struct conn_env *env)
+{
+	struct worker *w = container_of(env, struct worker, env);
+
+	if (env->n < w->max_connections - w->max_connections / 10)
+		w->said_full = false;
+	start_accepting(w);
+}
+
+static void on_channel_changed(void *arg, const struct handoff *h, int error)
+{
+	const struct worker *w = arg;
+	char text[ADDR_ENDPOINT_TEXT_MAX];
+
+	addr_endpoint_text(handoff_path(h), text);
+	if (error == 0)
+		log_line(LOG_LEVEL_INFO, "event=receiver-up worker=%u receiver=%s", w->number, text);
+	else if (error == -EPERM)
+		log_line(LOG_LEVEL_ERROR, "event=receiver-refused worker=%u receiver=%s error=\"whoever listens there is neither "
+			 "root, nor this user, nor the directory's owner\"", w->number, text);
+	else if (error == -EACCES)
+		log_line(LOG_LEVEL_ERROR, "event=receiver-away worker=%u receiver=%s error=\"%s; is this user in the group that may "
+			 "write to the socket?\"", w->number, text, strerror(-error));
+	else
+		log_line(LOG_LEVEL_WARNING, "event=receiver-away worker=%u receiver=%s error=\"%s\"", w->number, text,
+			 strerror(-error));
+}
+
+static struct handoff *handoff_for(struct conn_env *env, const struct addr_endpoint *path)
+{
+	struct worker *w = container_of(env, struct worker, env);
+	struct handoff *h;
+
+	for (size_t i = 0; i < w->n_handoffs; i++)
+		if (addr_endpoint_equal(handoff_path(w->handoffs[i]), path))
+			return w->handoffs[i];
+	if (w->n_handoffs == CONF_ROUTES_MAX ||
+	    handoff_new(env->loop, path, env->conf->max_held, on_channel_changed, w, &h) < 0)
+		return NULL;
+	w->handoffs[w->n_handoffs++] = h;
+	return h;
+}
+
+static bool conf_uses(const struct conf *c, const struct addr_endpoint *path)
+{
+	for (size_t i = 0; i < c->n_routes; i++)
+		if (c->routes[i].fdpass && addr_endpoint_equal(&c->routes[i].target, path))
+			return true;
+	return false;
+}
+
+/* Opens the channels that the configuration names, and closes those that nobody needs any more. */
+static void update_handoffs(struct worker *w)
+{
+	struct conf *c = w->env.conf;
+
+	for (size_t i = 0; i < w->n_handoffs;) {
+		struct handoff *h = w->handoffs[i];
+
+		if (handoff_is_idle(h) && !conf_uses(c, handoff_path(h))) {
+			handoff_free(h);
+			w->handoffs[i] = w->handoffs[--w->n_handoffs];
+			continue;
+		}
+		handoff_set_max_held(h, c->max_held);
+		i++;
+	}
+	for (size_t i = 0; i < c->n_routes; i++)
+		if (c->routes[i].fdpass)
+			handoff_for(&w->env, &c->routes[i].target);
+}
+
+static void use_listeners(struct worker *w, const struct listen_set *set)
+{
+	stop_accepting(w);
+	for (size_t i = 0; i < w->n_listeners; i++)
+		if (!listen_has(set, w->listeners[i].watch.fd))
+			accept_some(w, w->listeners[i].watch.fd, SOMAXCONN);
+	w->n_listeners = set->n;
+	for (size_t i = 0; i < set->n; i++)
+		w->listeners[i] = (struct listener){
+			.worker = w,
+			.watch = {.fd = set->v[i].fd, .ready = on_listener},
+		};
+	start_accepting(w);
+}
+
+static void on_command(struct loop_watch *watch, uint32_t events)
+{
+	struct worker *w = container_of(watch, struct worker, command);
+	uint64_t value;
+
+	(void)events;
+	if (read(watch->fd, &value, sizeof(value)) != sizeof(value))
+		return;
+	if (w->stop) {
+		loop_stop(w->env.loop);
+		return;
+	}
+	conf_unref(w->env.conf);
+	w->env.conf = conf_ref(w->new_conf);
+	w->max_connections = w->new_max_connections;
+	update_handoffs(w);
+	use_listeners(w, w->new_listeners);
+	sem_post(&w->applied);
+}
+
+int worker_new(unsigned number, struct conf *conf, const struct listen_set *listeners,
+	       struct pending *pending, unsigned max_connections, struct worker **ret)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	int err;
+
+	if (w == NULL)
+		return -ENOMEM;
+	w->number = number;
+	w->max_connections = max_connections;
+	w->pending = pending;
+	w->pause.expired = on_pause_over;
+	w->command = (struct loop_watch){.fd = -1, .ready = on_command};
+	w->env.conf = conf_ref(conf);
+	w->env.handoff_for = handoff_for;
+	w->env.decided = on_decided;
+	w->env.ended = on_ended;
+	sem_init(&w->applied, 0, 0);
+
+	err = loop_new(&w->env.loop);
+	if (err < 0)
+		goto failed;
+	w->command.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (w->command.fd < 0) {
+		err = -errno;
+		goto failed;
+	}
+	err = loop_add(w->env.loop, &w->command, EPOLLIN);
+	if (err < 0)
+		goto failed;
+	update_handoffs(w);
+	use_listeners(w, listeners);
+	*ret = w;
+	return 0;
+
+failed:
+	worker_free(w);
+	return err;
+}
+
+static void *run(void *arg)
+{
+	struct worker *w = arg;
+	int err = loop_run(w->env.loop);
+
+	if (err < 0)
+		log_line(LOG_LEVEL_ERROR, "event=worker-failed worker=%u error=\"%s\"", w->number, strerror(-err));
+	stop_accepting(w);
+	w->max_connections = 0;
+	conn_end_all(&w->env);
+	return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+	return -pthread_create(&w->thread, NULL, run, w);
+}
+
+static void command(struct worker *w)
+{
+	uint64_t one = 1;
+
+	while (write(w->command.fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+void worker_apply(struct worker *w, struct conf *conf, const struct listen_set *listeners, unsigned max_connections)
+{
+	w->new_max_connections = max_connections;
+	w->new_conf = conf;
+	w->new_listeners = listeners;
+	command(w);
+	while (sem_wait(&w->applied) < 0)
+		;
+}
+
+void worker_stop(struct worker *w)
+{
+	w->stop = true;
+	command(w);
+	pthread_join(w->thread, NULL);
+}
+
+const uint64_t *worker_ends(const struct worker *w)
+{
+	return w->env.ends;
+}
+
+void worker_free(struct worker *w)
+{
+	if (w == NULL)
+		return;
+	for (size_t i = 0; i < w->n_handoffs; i++)
+		handoff_free(w->handoffs[i]);
+	pipes_close(&w->env.pipes);
+	if (w->command.fd >= 0)
+		close(w->command.fd);
+	loop_free(w->env.loop);
+	conf_unref(w->env.conf);
+	sem_destroy(&w->applied);
+	free(w);
+}

@@ -1,0 +1,44 @@
+#ifndef XMPP443_WORKER_H
+#define XMPP443_WORKER_H
+
+/*
+ * worker: one thread with its own loop. It accepts, keeps to its limits, and
+ * owns the channels to the receivers and the connections it accepted.
+ */
+
+#include "conf.h"
+#include "conn.h"
+#include "listen.h"
+#include "pending.h"
+
+#include <stdint.h>
+
+struct worker;
+
+/*
+ * Makes a worker that is not running yet. It takes a reference of conf.
+ * listeners and pending outlive it. 0 or a negative errno.
+ */
+int worker_new(unsigned number, struct conf *conf, const struct listen_set *listeners,
+	       struct pending *pending, unsigned max_connections, struct worker **ret);
+
+/* Starts its thread. Negative errno of pthread_create(3). */
+int worker_start(struct worker *w);
+
+/*
+ * From another thread: asks the worker to go over to conf and listeners, and
+ * waits until it has. Connections are not touched; those that wait in the
+ * queue of a listener that goes away are accepted first.
+ */
+void worker_apply(struct worker *w, struct conf *conf, const struct listen_set *listeners, unsigned max_connections);
+
+/* From another thread: ends the loop and the thread, and with it all connections. */
+void worker_stop(struct worker *w);
+
+/* How the worker's connections ended, CONN_ENDS counters; once it is stopped. */
+const uint64_t *worker_ends(const struct worker *w);
+
+/* Of a worker that is not running. Takes NULL. */
+void worker_free(struct worker *w);
+
+#endif
