@@ -72,7 +72,7 @@ static int fdpass_listen(lua_State *L)
 	if (fd < 0)
 		return fdpass_push_errno(L, -fd);
 	l->fd = fd;
-	strcpy(l->path, path); /* fits: the kernel's own limit is as small */
+	memcpy(l->path, path, strlen(path) + 1); /* fits: the kernel's own limit is as small */
 	return 1;
 }
 

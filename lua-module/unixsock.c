@@ -39,10 +39,9 @@ static int remove_dead(const struct sockaddr_un *addr)
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
+	/* EAGAIN: its backlog is full. EPROTOTYPE: a live socket of another type. */
+	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN || errno == EPROTOTYPE)
 		err = -EADDRINUSE;
-	else if (errno == EAGAIN || errno == EPROTOTYPE)
-		err = -EADDRINUSE; /* backlog full, or a live socket of another type */
 	else if (errno != ECONNREFUSED && errno != ENOENT)
 		err = -errno;
 	close(fd);
