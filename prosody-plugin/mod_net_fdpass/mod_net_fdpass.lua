@@ -124,15 +124,6 @@ local function update_full()
 	end
 end
 
-local function close_sender(sender)
-	if not sender.watch then return; end
-	sender.watch:close();
-	sender.watch = nil;
-	sender.conn:close();
-	sender.answers = {};
-	senders[sender] = nil;
-end
-
 --- Queues an answer for flush_answers()
 -- @param verdict "A" adopted, "N" never, "R" not now but again later
 local function answer(sender, verdict, id)
@@ -159,6 +150,17 @@ local function flush_answers(sender)
 		end
 	end
 	update_flags(sender);
+end
+
+--- Ends a control connection, after what can still be answered
+local function close_sender(sender)
+	if not sender.watch then return; end
+	flush_answers(sender);
+	sender.watch:close();
+	sender.watch = nil;
+	sender.conn:close();
+	sender.answers = {};
+	senders[sender] = nil;
 end
 
 --- Makes what net.server takes for a listening socket
@@ -261,7 +263,7 @@ local function handle_client(sender, client, meta)
 
 	client:close();
 	answer(sender, "N", id);
-	if not may_complain("service "..protocol) then return; end
+	if not may_complain(service_name or "protocol") then return; end
 	if service_name then
 		module:log("warn", "Refused a connection for protocol %s: service %s is not active; load the module that provides it or "
 			.."remove the protocol from the sender's routes", printable(protocol), service_name);
@@ -510,7 +512,6 @@ local function stop_listening()
 		service.queue:drain();
 	end
 	for sender in pairs(senders) do
-		flush_answers(sender);
 		close_sender(sender);
 	end
 	listener_watch:close();
@@ -577,5 +578,6 @@ function module.save()
 end
 
 function module.restore(state)
+	if not state.recent then return; end -- from a version that saved something else
 	recent_ids, older_ids, recent_count = state.recent, state.older, state.count;
 end

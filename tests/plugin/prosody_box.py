@@ -146,7 +146,8 @@ VirtualHost "two.example"
             group="prosody", extra_groups=[], cwd="/", env={"PATH": os.environ["PATH"]},
             umask=0o027, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.wait_for_log(self.wait_for, since=seen)
-        self.wait_for_log("mod_net_fdpass\t", since=seen)
+        self.wait_until(lambda: "mod_net_fdpass\tinfo\tWaiting" in self.text(seen)
+                        or "mod_net_fdpass\terror\t" in self.text(seen))
         # Before it handles signals, at the end of its start, they would kill it
         self.wait_until(self.catches_sighup)
 
