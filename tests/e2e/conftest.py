@@ -1,4 +1,8 @@
-"""One world per run. The shim on port 443 serves most tests; some start their own."""
+"""One world per run. The shim on port 443 serves most tests; some start their own.
+
+Run as root: /usr/bin/python3 -m pytest tests/e2e
+XMPP443_BUILD=build/san takes the shim from there; XMPP443_KEEP=1 keeps the servers' files.
+"""
 
 import itertools
 import os
@@ -19,6 +23,22 @@ def pytest_collection_modifyitems(items):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "last: runs after all others")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Show with a failure what the servers have logged last."""
+    report = (yield).get_result()
+    world = getattr(item, "funcargs", {}).get("world")
+    if report.failed and world:
+        for log in sorted(world.folder.glob("*/*.log")):
+            report.sections.append((log.relative_to(world.folder).as_posix(), tail(log)))
+
+
+def tail(path, lines=15):
+    """The last lines that say more than "debug"."""
+    text = path.read_text(errors="replace").splitlines()
+    return "\n".join([line for line in text if "\tdebug\t" not in line][-lines:])
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,14 @@ from .process import Process, privileges
 TCP4 = "127.0.0.1:18443"
 TCP6 = "[::1]:18443"
 BARE = "127.0.0.1:18444"  # no PROXY header expected
-BIG_BYTES = 100 * 1024 * 1024
+MIB = 1024 * 1024
 
 
 class Nginx:
     """One process (no workers to be orphaned), as nobody."""
 
-    def __init__(self, folder, ns, certificates):
+    def __init__(self, folder, ns, certificates, big_mib=100):
+        """big_mib: the size of /big.bin."""
         self.folder = folder
         self.ns = ns
         self.unix = f"unix:{folder}/nginx.sock"
@@ -27,7 +28,7 @@ class Nginx:
         self.root = folder / "www"
         for made in (folder, self.root, self.root / "upload", folder / "tmp"):
             made.mkdir()
-        self.big_sha256 = self._big_file()
+        self.big_sha256 = self._big_file(big_mib)
         (folder / "nginx.conf").write_text(self._config(certificates))
         for path in (folder, *folder.rglob("*")):
             shutil.chown(path, "nobody", "nogroup")
@@ -37,11 +38,11 @@ class Nginx:
                       "-e", str(folder / "error.log")],
             folder / "output.log", ns, privileges("nobody", "nogroup"))
 
-    def _big_file(self):
-        piece = os.urandom(1024 * 1024)
+    def _big_file(self, mib):
+        piece = os.urandom(MIB)
         digest = hashlib.sha256()
         with open(self.root / "big.bin", "wb") as out:
-            for n in range(BIG_BYTES // len(piece)):
+            for n in range(mib):
                 block = n.to_bytes(8, "big") + piece[8:]
                 out.write(block)
                 digest.update(block)
@@ -80,7 +81,7 @@ class Nginx:
                 server_name {host};
                 ssl_certificate {cert};
                 ssl_certificate_key {key};
-                location = / {{ default_type text/plain; return 200 "the web page of {host}\\n"; }}
+                location / {{ default_type text/plain; return 200 "the web page of {host}\\n"; }}
                 location = /big.bin {{ root {self.root}; }}
                 location /upload/ {{ root {self.root}; dav_methods PUT; }}
             }}
@@ -111,14 +112,15 @@ class Nginx:
             return []
         return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in self.access.read_text().splitlines()]
 
-    def request_for(self, uri):
-        """The log entry of one request; give each a query-free uri of its own."""
-        return wait.until(lambda: next((seen for seen in self.requests() if seen["uri"] == uri), None),
+    def request_for(self, uri, host=None):
+        """The first log entry of this path, and host if given."""
+        return wait.until(lambda: next((seen for seen in self.requests() if seen["uri"] == uri
+                                        and host in (None, seen["host"])), None),
                           f"nginx to log {uri}")
 
     def uploaded_sha256(self, name):
         digest = hashlib.sha256()
         with open(self.root / "upload" / name, "rb") as f:
-            while block := f.read(1 << 20):
+            while block := f.read(MIB):
                 digest.update(block)
         return digest.hexdigest()

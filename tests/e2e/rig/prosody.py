@@ -102,5 +102,7 @@ class Prosody:
         return [{"jid": m[1], "ip": m[2], "port": int(m[3])} for m in pattern.finditer(self.text())]
 
     def login_of(self, jid):
-        return wait.until(lambda: next((seen for seen in self.logins() if seen["jid"] == jid), None),
+        """The first login of a full JID, or of any resource of a bare one."""
+        return wait.until(lambda: next((seen for seen in self.logins()
+                                        if jid in (seen["jid"], seen["jid"].partition("/")[0])), None),
                           f"Prosody to log the session of {jid}")

@@ -25,7 +25,9 @@ BUILD = os.environ.get("XMPP443_BUILD", "build")
 class World:
     """Use with `with`: all that it made is gone afterwards, or kept if XMPP443_KEEP is set."""
 
-    def __init__(self):
+    def __init__(self, clients4=CLIENTS4, clients6=CLIENTS6, big_mib=100):
+        self._client_addresses = [f"{a}/24" for a in clients4] + [f"{a}/64" for a in clients6]
+        self._big_mib = big_mib
         self.folder = None
         self._shims = []
         self._spaces = []
@@ -47,13 +49,13 @@ class World:
         self._spaces = [self.server, self.client]
         netns.join(self.server, self.client,
                    [f"{SERVER4}/24", "198.51.100.1/24", f"{SERVER6}/64", "2001:db8:1::1/64"],
-                   [f"{a}/24" for a in CLIENTS4] + [f"{a}/64" for a in CLIENTS6])
+                   self._client_addresses)
         self.authority = Authority(self.folder / "ca")
         certificates = {host: self.authority.issue(host) for host in HOSTS}
         self.clients = Clients(self.client, self.authority.cert, self.folder / "home",
                                [(address, host) for host in HOSTS for address in (SERVER4, SERVER6)])
         self.prosody = Prosody(self.folder / "prosody", self.server, certificates)
-        self.nginx = Nginx(self.folder / "nginx", self.server, certificates)
+        self.nginx = Nginx(self.folder / "nginx", self.server, certificates, self._big_mib)
         self.prosody.start()
         self.nginx.start()
 
