@@ -47,6 +47,28 @@ def test_a_browser_is_served_however_its_hello_is_cut_up(world, send_hello):
         assert stream.alpn() == "h2"
 
 
+def long_list(size):
+    """Protocol names of about so many bytes, with ours at the end."""
+    return ["x" * 99] * (size // 100) + ["xmpp-client"]
+
+
+@pytest.mark.parametrize("size", [1_500, 5_000, 15_500])
+@pytest.mark.usefixtures("shim")
+def test_a_long_hello_is_read_to_its_end(world, size):
+    """Longer than a segment, as with post-quantum keys, or than several."""
+    with world.tls(alpn=long_list(size)) as stream:
+        assert stream.alpn() == "xmpp-client"
+
+
+def test_a_hello_beyond_all_measure_is_left_to_the_web_server(world, shim):
+    hello = client_hello(context(world.authority.cert, long_list(40_000)), HOSTS[0])
+    with world.connect() as sock:
+        peer = "%s:%d" % sock.getsockname()
+        sock.sendall(hello)
+        assert shim.wait_event(event="routed", peer=peer)["route"] == "web"
+        assert sock.recv(4096)  # an alert: there is no such protocol
+
+
 def closed_by_server(sock):
     """What the server still said before it closed."""
     try:
