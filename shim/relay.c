@@ -176,6 +176,8 @@ static bool flow_run(struct relay *r, struct flow *f, bool news)
 	case FLOW_YIELDS:
 		/* Ask for an event that is there already, on the side we would wait for. */
 		f->blocked = f->in_pipe > 0;
+		if (!f->blocked)
+			pipes_put(r->pipes, f->pipe, true); /* perhaps nothing more comes */
 		loop_again(r->loop, f->blocked ? f->dst : f->src, EVENTS);
 		return false;
 	case FLOW_RESET:

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -458,6 +460,83 @@ static void large_amounts_go_through_while_both_ends_are_busy(void **state)
 	tear_down(&f);
 }
 
+/*
+ * Messages of a Unix socket take a slot of the pipe each, so that many small
+ * ones need many rounds, more than the relay does before it lets others have
+ * their turn. How many fit into the client's socket varies with their size.
+ */
+static void goes_on_by_itself(int messages)
+{
+	int small = 32768, large = 8 * MB;
+
+	for (size_t size = 1; size < 900; size += size < 150 ? 74 : 30) {
+		struct stream w = {.state = 3}, r = w;
+		struct fixture f;
+		int client_fd = set_up(&f);
+
+		assert_int_equal(setsockopt(client_fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4), 0); /* bbr paces */
+		assert_int_equal(setsockopt(client_fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+		assert_int_equal(setsockopt(f.client, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+		dir_make();
+		f.target = dir_endpoint("web");
+		f.listener = unix_listen("web", SOCK_STREAM, 8);
+		assert_int_equal(start(&f, client_fd, "", TIMEOUT_MS), 0);
+		await_backend(&f);
+		run_for(f.loop, 0);
+		assert_int_equal(setsockopt(f.backend, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
+		for (int i = 0; i < messages; i++) {
+			w.total = w.at + size;
+			if (stream_write(&w, f.backend) < size)
+				break;
+		}
+		fail_calls(CALL_FCNTL, 0, 2, EPERM); /* 16 slots */
+		for (int i = 0; r.at < w.at; i++) {
+			run_for(f.loop, i < 5 ? 0 : 1);
+			/* Not before all that fits is on its way. */
+			if (i >= 5)
+				while (r.at < w.at && stream_read(&r, f.client, CHUNK) > 0)
+					;
+			if (i > WAIT_MS / 2)
+				fail_msg("messages of %zu bytes: %zu of %zu bytes came", size, r.at, w.at);
+		}
+		fail_none();
+		dir_remove();
+		tear_down(&f);
+	}
+}
+
+static void no_pipe_is_held_after_a_stop_to_be_fair_if_that_was_all(void **state)
+{
+	struct fixture f;
+	struct stream w = {.state = 3}, r = w;
+	int before, large = MB;
+
+	(void)state;
+	set_up_joined_unix(&f);
+	assert_int_equal(setsockopt(f.backend, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
+	before = count_fds();
+	fail_calls(CALL_FCNTL, 0, 1, EPERM); /* 16 slots, and 16 rounds of them */
+	for (int i = 0; i < 256; i++) {
+		w.total = w.at + 1;
+		assert_int_equal(stream_write(&w, f.backend), 1);
+	}
+	run_for(f.loop, 20);
+	while (r.at < 256) {
+		wait_fd(f.client, POLLIN);
+		stream_read(&r, f.client, CHUNK);
+	}
+	pipes_close(&f.pipes);
+	assert_int_equal(count_fds(), before);
+	tear_down(&f);
+}
+
+static void a_relay_that_stops_to_be_fair_goes_on_by_itself(void **state)
+{
+	(void)state;
+	goes_on_by_itself(256); /* 16 rounds of 16 slots */
+	goes_on_by_itself(320);
+}
+
 static void without_pipes_the_bytes_are_copied(void **state)
 {
 	struct fixture f;
@@ -839,6 +918,8 @@ int main(void)
 		TEST(what_was_sent_before_a_half_close_arrives_before_it),
 		TEST(a_slow_reader_gets_everything),
 		TEST(large_amounts_go_through_while_both_ends_are_busy),
+		TEST(no_pipe_is_held_after_a_stop_to_be_fair_if_that_was_all),
+		TEST(a_relay_that_stops_to_be_fair_goes_on_by_itself),
 		TEST(without_pipes_the_bytes_are_copied),
 		TEST(with_too_many_open_files_the_bytes_go_through_all_the_same),
 		TEST(a_closed_port_is_refused),
