@@ -99,8 +99,10 @@ static int add_name(struct route_names *names, const char *name, struct conf_err
 	return 0;
 }
 
-static int add_alpn(struct route *r, char *name, struct conf_error *err)
+static int add_alpn(void *arg, char *name, struct conf_error *err)
 {
+	struct route *r = arg;
+
 	if (strlen(name) > 255)
 		return fail(err, "an ALPN protocol has 255 bytes at most");
 	if (strcmp(name, "none") == 0) {
@@ -110,8 +112,9 @@ static int add_alpn(struct route *r, char *name, struct conf_error *err)
 	return add_name(&r->alpn, name, err);
 }
 
-static int add_sni(struct route *r, char *name, struct conf_error *err)
+static int add_sni(void *arg, char *name, struct conf_error *err)
 {
+	struct route *r = arg;
 	char *host = strncmp(name, "*.", 2) == 0 ? name + 2 : name;
 	size_t len = strlen(host);
 
@@ -125,9 +128,36 @@ static int add_sni(struct route *r, char *name, struct conf_error *err)
 	return add_name(&r->sni, name, err);
 }
 
-/* Commas and blanks part the items of a list. */
-static int set_list(struct route *r, const char *value, int (*add)(struct route *, char *, struct conf_error *),
-		    struct conf_error *err)
+static int add_tlv(void *arg, char *name, struct conf_error *err)
+{
+	struct route *r = arg;
+
+	if (strcmp(name, "alpn") == 0)
+		r->tlvs |= ROUTE_TLV_ALPN;
+	else if (strcmp(name, "authority") == 0)
+		r->tlvs |= ROUTE_TLV_AUTHORITY;
+	else if (strcmp(name, "unique-id") == 0)
+		r->tlvs |= ROUTE_TLV_UNIQUE_ID;
+	else
+		return fail(err, "'%.40s' is not alpn, authority or unique-id", name);
+	return 0;
+}
+
+static int add_trusted(void *arg, char *text, struct conf_error *err)
+{
+	struct conf *c = arg;
+
+	if (c->n_trusted == CONF_TRUSTED_MAX)
+		return fail(err, "more than %d prefixes", CONF_TRUSTED_MAX);
+	if (addr_parse_prefix(text, &c->trusted[c->n_trusted]) < 0)
+		return fail(err, "'%.60s' is not a numeric address or prefix such as 192.0.2.1 or 2001:db8::/32 (with no bit set "
+			    "behind the prefix)", text);
+	c->n_trusted++;
+	return 0;
+}
+
+/* Commas and blanks part the items of a list; each goes to add() with arg. */
+static int set_list(void *arg, const char *value, int (*add)(void *, char *, struct conf_error *), struct conf_error *err)
 {
 	char *copy = strdup(value), *rest = copy, *item;
 	int n = 0, ret = 0;
@@ -136,7 +166,7 @@ static int set_list(struct route *r, const char *value, int (*add)(struct route 
 		return -ENOMEM;
 	while (ret == 0 && (item = strsep(&rest, ", \t")) != NULL)
 		if (*item != '\0') {
-			ret = add(r, item, err);
+			ret = add(arg, item, err);
 			n++;
 		}
 	free(copy);
@@ -197,6 +227,14 @@ static int set_shim(struct conf *c, const char *key, const char *value, struct c
 		return set_duration(value, 1, &c->hello_timeout_ms, err);
 	if (strcmp(key, "connect-timeout") == 0)
 		return set_duration(value, 1, &c->connect_timeout_ms, err);
+	if (strcmp(key, "idle-timeout") == 0) {
+		if (strcmp(value, "off") != 0)
+			return set_duration(value, 1000, &c->idle_timeout_ms, err);
+		c->idle_timeout_ms = 0;
+		return 0;
+	}
+	if (strcmp(key, "trusted-proxies") == 0)
+		return set_list(c, value, add_trusted, err);
 	if (strcmp(key, "max-connections") == 0)
 		return set_number(value, 1, CONF_CONNECTIONS_MAX, &c->max_connections, err);
 	if (strcmp(key, "max-pending-per-ip") == 0)
@@ -231,6 +269,8 @@ static int set_route(struct route *r, bool web, const char *section, const char 
 		return set_target(r, value, false, err);
 	if (strcmp(key, "proxy-protocol") == 0)
 		return set_proxy_protocol(value, &r->pp, err);
+	if (strcmp(key, "proxy-tlvs") == 0)
+		return set_list(r, value, add_tlv, err);
 	if (!web && strcmp(key, "alpn") == 0)
 		return set_list(r, value, add_alpn, err);
 	if (!web && strcmp(key, "sni") == 0)
@@ -328,6 +368,14 @@ void conf_unref(struct conf *c)
 		names_free(&c->routes[i].sni);
 	}
 	free(c);
+}
+
+bool conf_trusts(const struct conf *c, const struct addr *peer)
+{
+	for (size_t i = 0; i < c->n_trusted; i++)
+		if (addr_in_prefix(peer, &c->trusted[i]))
+			return true;
+	return false;
 }
 
 int conf_check(const struct conf *c, bool sockets_passed, struct conf_error *err)

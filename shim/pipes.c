@@ -1,48 +1,81 @@
 #include "pipes.h"
 
-#include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-int pipes_get(struct pipes *p, int fd[2])
-{
-	int made[2];
+#define SKIP 64 /* after a failure: making a pipe in vain costs five calls of the kernel */
 
-	if (p->n > 0) {
-		p->n--;
-		fd[0] = p->fd[p->n][0];
-		fd[1] = p->fd[p->n][1];
-		return 0;
-	}
-	if (pipe2(made, O_CLOEXEC | O_NONBLOCK) < 0)
-		return -errno;
-	/* May fail, pipe-user-pages-soft in pipe(7): a small pipe only takes more rounds. */
-	fcntl(made[1], F_SETPIPE_SZ, PIPES_SIZE);
-	fd[0] = made[0];
-	fd[1] = made[1];
-	return 0;
+static void pipe_free(struct pipe *pipe)
+{
+	close(pipe->fd[0]);
+	close(pipe->fd[1]);
+	free(pipe);
 }
 
-void pipes_put(struct pipes *p, int fd[2], bool empty)
+static struct pipe *pipe_new(void)
 {
-	if (fd[0] < 0)
-		return;
-	if (empty && p->n < PIPES_STOCK) {
-		p->fd[p->n][0] = fd[0];
-		p->fd[p->n][1] = fd[1];
-		p->n++;
-	} else {
-		close(fd[0]);
-		close(fd[1]);
+	struct pipe *pipe = malloc(sizeof(*pipe));
+
+	if (pipe == NULL)
+		return NULL;
+	*pipe = (struct pipe){0};
+	if (pipe2(pipe->fd, O_CLOEXEC | O_NONBLOCK) < 0) {
+		free(pipe);
+		return NULL;
 	}
-	fd[0] = fd[1] = -1;
+	/* Beyond pipe-user-pages-soft growing is refused, and new pipes have one or two pages. */
+	if (fcntl(pipe->fd[1], F_SETPIPE_SZ, PIPES_SIZE) < 0 && fcntl(pipe->fd[1], F_GETPIPE_SZ) < PIPES_ROOM) {
+		pipe_free(pipe);
+		return NULL;
+	}
+	return pipe;
+}
+
+bool pipes_ready(struct pipes *p)
+{
+	struct pipe *pipe;
+
+	if (p->first != NULL)
+		return true;
+	if (p->skip > 0) {
+		p->skip--;
+		return false;
+	}
+	pipe = pipe_new();
+	if (pipe == NULL)
+		p->skip = SKIP;
+	pipes_put(p, pipe);
+	return pipe != NULL;
+}
+
+struct pipe *pipes_get(struct pipes *p)
+{
+	struct pipe *pipe;
+
+	if (!pipes_ready(p))
+		return NULL;
+	pipe = p->first;
+	p->first = pipe->next;
+	p->n--;
+	return pipe;
+}
+
+void pipes_put(struct pipes *p, struct pipe *pipe)
+{
+	if (pipe == NULL)
+		return;
+	if (pipe->len > 0 || p->n == PIPES_STOCK) {
+		pipe_free(pipe);
+		return;
+	}
+	pipe->next = p->first;
+	p->first = pipe;
+	p->n++;
 }
 
 void pipes_close(struct pipes *p)
 {
-	while (p->n > 0) {
-		p->n--;
-		close(p->fd[p->n][0]);
-		close(p->fd[p->n][1]);
-	}
+	while (p->n > 0)
+		pipe_free(pipes_get(p));
 }

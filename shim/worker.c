@@ -1,8 +1,11 @@
 #include "worker.h"
 
+#include "conn.h"
 #include "handoff.h"
 #include "log.h"
 #include "loop.h"
+#include "passed.h"
+#include "relayed.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -23,7 +26,7 @@ struct listener {
 };
 
 struct worker {
-	struct conn_env env;
+	struct env env;
 	unsigned number;
 	unsigned max_connections;
 	struct pending *pending;
@@ -32,6 +35,7 @@ struct worker {
 	bool accepting;             /* the listeners are watched */
 	bool said_short, said_full; /* in the log, until it is over */
 	struct loop_timer pause;
+	struct loop_timer sweep;    /* for relays that are idle */
 	struct handoff *handoffs[CONF_ROUTES_MAX];
 	size_t n_handoffs;
 
@@ -44,7 +48,11 @@ struct worker {
 	sem_t applied;
 };
 
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+/* One more connection can be taken, at least in exchange for one that has no verdict yet. */
+static bool has_room(const struct worker *w)
+{
+	return w->env.n < w->max_connections || (w->max_connections > 0 && !list_empty(&w->env.undecided));
+}
 
 static void stop_accepting(struct worker *w)
 {
@@ -59,7 +67,7 @@ static void stop_accepting(struct worker *w)
  */
 static void start_accepting(struct worker *w)
 {
-	if (w->accepting || w->pause.place != 0 || w->env.n >= w->max_connections)
+	if (w->accepting || w->pause.place != 0 || !has_room(w))
 		return;
 	w->accepting = true;
 	for (size_t i = 0; i < w->n_listeners; i++) {
@@ -90,7 +98,7 @@ static void pause_accepting(struct worker *w, int error)
 /* Takes what waits at a listener, at most max. */
 static void accept_some(struct worker *w, int fd, unsigned max)
 {
-	while (max-- > 0 && w->env.n < w->max_connections) {
+	while (max-- > 0 && has_room(w)) {
 		struct sockaddr_storage ss;
 		socklen_t len = sizeof(ss);
 		struct addr peer;
@@ -105,14 +113,12 @@ static void accept_some(struct worker *w, int fd, unsigned max)
 		}
 		w->said_short = false;
 		peer = addr_from_sockaddr((const struct sockaddr *)&ss);
-		if (!pending_add(w->pending, &peer, w->env.conf->max_pending_per_ip)) {
-			conn_count_end(&w->env, CONN_TOO_MANY_PENDING, &peer, "-", 0);
-			close(conn);
-			continue;
-		}
+		/* Full, but of some it is not known yet whether they mean it. */
+		if (w->env.n >= w->max_connections)
+			conn_evict_oldest(&w->env);
 		conn_new(&w->env, conn, &peer);
 	}
-	if (w->env.n >= w->max_connections && w->accepting) {
+	if (w->accepting && !has_room(w)) {
 		if (!w->said_full)
 			log_line(LOG_LEVEL_WARNING, "event=full worker=%u connections=%u", w->number, w->env.n);
 		w->said_full = true;
@@ -128,12 +134,17 @@ static void on_listener(struct loop_watch *watch, uint32_t events)
 	accept_some(l->worker, watch->fd, ACCEPTS);
 }
 
-static void on_decided(struct conn_env *env, const struct addr *peer)
+static bool on_admit(struct env *env, const struct addr *peer)
+{
+	return pending_add(container_of(env, struct worker, env)->pending, peer, env->conf->max_pending_per_ip);
+}
+
+static void on_decided(struct env *env, const struct addr *peer)
 {
 	pending_remove(container_of(env, struct worker, env)->pending, peer);
 }
 
-static void on_ended(struct conn_env *env)
+static void on_ended(struct env *env)
 {
 	struct worker *w = container_of(env, struct worker, env);
 
@@ -161,7 +172,7 @@ static void on_channel_changed(void *arg, const struct handoff *h, int error)
 			 strerror(-error));
 }
 
-static struct handoff *handoff_for(struct conn_env *env, const struct addr_endpoint *path)
+static struct handoff *handoff_for(struct env *env, const struct addr_endpoint *path)
 {
 	struct worker *w = container_of(env, struct worker, env);
 	struct handoff *h;
@@ -205,6 +216,31 @@ static void update_handoffs(struct worker *w)
 			handoff_for(&w->env, &c->routes[i].target);
 }
 
+/*
+ * One pass over all relays now and then, rather than a timer for each: so a
+ * relay that does nothing costs nothing, and one that is idle lives at most
+ * an eighth longer than it should.
+ */
+static void on_sweep(struct loop_timer *t)
+{
+	struct worker *w = container_of(t, struct worker, sweep);
+	unsigned timeout = w->env.conf->idle_timeout_ms;
+
+	if (timeout == 0)
+		return;
+	relayed_end_idle(&w->env, timeout / 1000);
+	loop_timer_set(w->env.loop, t, timeout / 8);
+}
+
+static void use_conf(struct worker *w)
+{
+	update_handoffs(w);
+	if (w->env.conf->idle_timeout_ms > 0)
+		loop_timer_set(w->env.loop, &w->sweep, 0);
+	else
+		loop_timer_unset(w->env.loop, &w->sweep);
+}
+
 static void use_listeners(struct worker *w, const struct listen_set *set)
 {
 	stop_accepting(w);
@@ -236,7 +272,7 @@ static void on_command(struct loop_watch *watch, uint32_t events)
 	conf_unref(w->env.conf);
 	w->env.conf = conf_ref(w->new_conf);
 	w->max_connections = w->new_max_connections;
-	update_handoffs(w);
+	use_conf(w);
 	use_listeners(w, w->new_listeners);
 	sem_post(&w->applied);
 }
@@ -253,9 +289,15 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 	w->max_connections = max_connections;
 	w->pending = pending;
 	w->pause.expired = on_pause_over;
+	w->sweep.expired = on_sweep;
+	list_init(&w->env.undecided);
+	list_init(&w->env.passed);
+	list_init(&w->env.relayed);
+	w->env.relay.done = relayed_done;
 	w->command = (struct loop_watch){.fd = -1, .ready = on_command};
 	w->env.conf = conf_ref(conf);
 	w->env.handoff_for = handoff_for;
+	w->env.admit = on_admit;
 	w->env.decided = on_decided;
 	w->env.ended = on_ended;
 	sem_init(&w->applied, 0, 0);
@@ -271,7 +313,8 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 	err = loop_add(w->env.loop, &w->command, EPOLLIN);
 	if (err < 0)
 		goto failed;
-	update_handoffs(w);
+	w->env.relay.loop = w->env.loop;
+	use_conf(w);
 	use_listeners(w, listeners);
 	*ret = w;
 	return 0;
@@ -291,6 +334,8 @@ static void *run(void *arg)
 	stop_accepting(w);
 	w->max_connections = 0;
 	conn_end_all(&w->env);
+	passed_end_all(&w->env);
+	relayed_end_all(&w->env);
 	return NULL;
 }
 
@@ -335,7 +380,7 @@ void worker_free(struct worker *w)
 		return;
 	for (size_t i = 0; i < w->n_handoffs; i++)
 		handoff_free(w->handoffs[i]);
-	pipes_close(&w->env.pipes);
+	pipes_close(&w->env.relay.pipes);
 	if (w->command.fd >= 0)
 		close(w->command.fd);
 	loop_free(w->env.loop);
