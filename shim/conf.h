@@ -9,6 +9,7 @@
  */
 
 #include "addr.h"
+#include "conf_value.h"
 #include "log.h"
 #include "route.h"
 
@@ -39,11 +40,6 @@ struct conf {
 	struct route web;                     /* what no rule matched */
 	struct addr_prefix trusted[CONF_TRUSTED_MAX]; /* whose PROXY headers are believed */
 	size_t n_trusted;
-};
-
-struct conf_error {
-	unsigned line; /* 0: not about one line */
-	char text[200];
 };
 
 /* The defaults, with no listener, no route and no web backend; one reference. NULL: no memory. */

@@ -1,7 +1,7 @@
 #include "worker.h"
 
+#include "channels.h"
 #include "conn.h"
-#include "handoff.h"
 #include "log.h"
 #include "loop.h"
 #include "passed.h"
@@ -36,8 +36,7 @@ struct worker {
 	bool said_short, said_full; /* in the log, until it is over */
 	struct loop_timer pause;
 	struct loop_timer sweep;    /* for relays that are idle */
-	struct handoff *handoffs[CONF_ROUTES_MAX];
-	size_t n_handoffs;
+	struct channels channels;
 
 	pthread_t thread;
 	struct loop_watch command;  /* an eventfd */
@@ -134,6 +133,11 @@ static void on_listener(struct loop_watch *watch, uint32_t events)
 	accept_some(l->worker, watch->fd, ACCEPTS);
 }
 
+static struct handoff *handoff_for(struct env *env, const struct addr_endpoint *path)
+{
+	return channels_get(&container_of(env, struct worker, env)->channels, path, env->conf->max_held);
+}
+
 static bool on_admit(struct env *env, const struct addr *peer)
 {
 	return pending_add(container_of(env, struct worker, env)->pending, peer, env->conf->max_pending_per_ip);
@@ -151,69 +155,6 @@ static void on_ended(struct env *env)
 	if (env->n < w->max_connections - w->max_connections / 10)
 		w->said_full = false;
 	start_accepting(w);
-}
-
-static void on_channel_changed(void *arg, const struct handoff *h, int error)
-{
-	const struct worker *w = arg;
-	char text[ADDR_ENDPOINT_TEXT_MAX];
-
-	addr_endpoint_text(handoff_path(h), text);
-	if (error == 0)
-		log_line(LOG_LEVEL_INFO, "event=receiver-up worker=%u receiver=%s", w->number, text);
-	else if (error == -EPERM)
-		log_line(LOG_LEVEL_ERROR, "event=receiver-refused worker=%u receiver=%s error=\"whoever listens there is neither "
-			 "root, nor this user, nor the directory's owner\"", w->number, text);
-	else if (error == -EACCES)
-		log_line(LOG_LEVEL_ERROR, "event=receiver-away worker=%u receiver=%s error=\"%s; is this user in the group that may "
-			 "write to the socket?\"", w->number, text, strerror(-error));
-	else
-		log_line(LOG_LEVEL_WARNING, "event=receiver-away worker=%u receiver=%s error=\"%s\"", w->number, text,
-			 strerror(-error));
-}
-
-static struct handoff *handoff_for(struct env *env, const struct addr_endpoint *path)
-{
-	struct worker *w = container_of(env, struct worker, env);
-	struct handoff *h;
-
-	for (size_t i = 0; i < w->n_handoffs; i++)
-		if (addr_endpoint_equal(handoff_path(w->handoffs[i]), path))
-			return w->handoffs[i];
-	if (w->n_handoffs == CONF_ROUTES_MAX ||
-	    handoff_new(env->loop, path, env->conf->max_held, on_channel_changed, w, &h) < 0)
-		return NULL;
-	w->handoffs[w->n_handoffs++] = h;
-	return h;
-}
-
-static bool conf_uses(const struct conf *c, const struct addr_endpoint *path)
-{
-	for (size_t i = 0; i < c->n_routes; i++)
-		if (c->routes[i].fdpass && addr_endpoint_equal(&c->routes[i].target, path))
-			return true;
-	return false;
-}
-
-/* Opens the channels that the configuration names, and closes those that nobody needs any more. */
-static void update_handoffs(struct worker *w)
-{
-	struct conf *c = w->env.conf;
-
-	for (size_t i = 0; i < w->n_handoffs;) {
-		struct handoff *h = w->handoffs[i];
-
-		if (handoff_is_idle(h) && !conf_uses(c, handoff_path(h))) {
-			handoff_free(h);
-			w->handoffs[i] = w->handoffs[--w->n_handoffs];
-			continue;
-		}
-		handoff_set_max_held(h, c->max_held);
-		i++;
-	}
-	for (size_t i = 0; i < c->n_routes; i++)
-		if (c->routes[i].fdpass)
-			handoff_for(&w->env, &c->routes[i].target);
 }
 
 /*
@@ -234,7 +175,7 @@ static void on_sweep(struct loop_timer *t)
 
 static void use_conf(struct worker *w)
 {
-	update_handoffs(w);
+	channels_use_conf(&w->channels, w->env.conf);
 	if (w->env.conf->idle_timeout_ms > 0)
 		loop_timer_set(w->env.loop, &w->sweep, 0);
 	else
@@ -297,6 +238,7 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 	w->command = (struct loop_watch){.fd = -1, .ready = on_command};
 	w->env.conf = conf_ref(conf);
 	w->env.handoff_for = handoff_for;
+	w->channels.worker = number;
 	w->env.admit = on_admit;
 	w->env.decided = on_decided;
 	w->env.ended = on_ended;
@@ -314,6 +256,7 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 	if (err < 0)
 		goto failed;
 	w->env.relay.loop = w->env.loop;
+	w->channels.loop = w->env.loop;
 	use_conf(w);
 	use_listeners(w, listeners);
 	*ret = w;
@@ -378,8 +321,7 @@ void worker_free(struct worker *w)
 {
 	if (w == NULL)
 		return;
-	for (size_t i = 0; i < w->n_handoffs; i++)
-		handoff_free(w->handoffs[i]);
+	channels_close(&w->channels);
 	pipes_close(&w->env.relay.pipes);
 	if (w->command.fd >= 0)
 		close(w->command.fd);
