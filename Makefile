@@ -110,4 +110,6 @@ uninstall:
 		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass.lua \
 		$(DESTDIR)$(PLUGINDIR)/fdpass.so
 
+include tests/fuzz/fuzz.mk
+
 .PHONY: all deps demo check check-spec clean install uninstall

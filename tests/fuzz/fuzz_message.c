@@ -1,5 +1,4 @@
-/* The hand-off parser of the Lua module, with what must hold for any packet.
- * clang -D_GNU_SOURCE -g -fsanitize=fuzzer,address,undefined with lua-module/message.c */
+/* The hand-off parser of the Lua module, with what must hold for any packet. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
