@@ -82,6 +82,10 @@ check:
 	$(MAKE) --no-print-directory -s WERROR=1 SAN=1 all
 	tests/run
 
+proof:
+	tests/deps proof
+	tests/proof/run
+
 clean:
 	rm -rf build
 
@@ -110,6 +114,7 @@ uninstall:
 		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass.lua \
 		$(DESTDIR)$(PLUGINDIR)/fdpass.so
 
+include tests/unit/unit.mk
 include tests/fuzz/fuzz.mk
 
-.PHONY: all deps demo check check-spec clean install uninstall
+.PHONY: all proof deps demo check check-spec clean install uninstall

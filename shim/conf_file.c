@@ -37,13 +37,25 @@ static char *read_line(char *buf, int size, void *arg)
 	struct file *f = arg;
 	size_t len;
 
-	if (f->result != 0 || fgets(buf, size, f->stream) == NULL)
+	if (f->result != 0)
 		return NULL;
+	memset(buf, ' ', (size_t)size); /* so that the last 0 is the one that fgets() writes */
+	if (fgets(buf, size, f->stream) == NULL) {
+		if (ferror(f->stream)) {
+			f->result = -errno;
+			snprintf(f->err->text, sizeof(f->err->text), "cannot be read: %s", strerror(errno));
+		}
+		return NULL;
+	}
 	f->line++;
-	len = strlen(buf);
+	len = (size_t)((char *)memrchr(buf, '\0', (size_t)size) - buf);
 
-	if (buf[len > 0 ? len - 1 : 0] != '\n' && !feof(f->stream)) {
-		fail_line(f, len + 1 < (size_t)size ? "the line has a NUL byte" : "the line is too long");
+	if (strlen(buf) < len) {
+		fail_line(f, "the line has a NUL byte");
+		return NULL;
+	}
+	if (buf[len - 1] != '\n' && !feof(f->stream)) {
+		fail_line(f, "the line is too long");
 		return NULL;
 	}
 	if ((buf[0] == ' ' || buf[0] == '\t') && buf[strspn(buf, " \t\r\n")] != '\0' &&
@@ -91,11 +103,9 @@ int conf_read(struct conf *c, const char *path, struct conf_error *err)
 	}
 
 	bad_line = ini_parse_stream(read_line, &f, handle_pair, &f);
-	if (f.result == 0 && ferror(f.stream)) {
-		f.result = -EIO;
-		snprintf(err->text, sizeof(err->text), "cannot be read");
-	}
-	if (f.result == 0 && bad_line > 0) {
+	/* inih goes on after a line that it cannot read, and what follows may fail because of that line. */
+	if (bad_line > 0 && (f.result == 0 || (unsigned)bad_line < err->line)) {
+		f.result = 0;
 		f.line = (unsigned)bad_line;
 		fail_line(&f, "neither a [section], nor key = value, nor a comment");
 	}

@@ -27,6 +27,7 @@ struct handoff {
 	struct loop_timer timer; /* away: the next attempt; up: the end of a pause */
 	int error;               /* last reported state: 0 up, 1 nothing reported yet, else negative errno */
 	bool blocked;            /* the socket is full: EPOLLOUT will tell */
+	uint64_t up_at;          /* loop_now() when the channel came up */
 	uint64_t last_id;
 	struct queue held, sent;
 };
@@ -43,6 +44,15 @@ static void queue_add(struct queue *q, struct handoff_item *item)
 	item->next = NULL;
 	*(q->last != NULL ? &q->last->next : &q->first) = item;
 	q->last = item;
+	q->n++;
+}
+
+static void queue_add_first(struct queue *q, struct handoff_item *item)
+{
+	item->prev = NULL;
+	item->next = q->first;
+	*(q->first != NULL ? &q->first->prev : &q->last) = item;
+	q->first = item;
 	q->n++;
 }
 
@@ -92,9 +102,9 @@ static void on_expiry(struct loop_timer *t)
 }
 
 /* Puts an idle item into the queue of those that wait. */
-static void hold(struct handoff *h, struct handoff_item *item)
+static void hold(struct handoff *h, struct handoff_item *item, bool first)
 {
-	queue_add(&h->held, item);
+	(first ? queue_add_first : queue_add)(&h->held, item);
 	item->state = HANDOFF_ITEM_HELD;
 	item->watch = (struct loop_watch){.fd = item->fd, .ready = on_held_client};
 	item->expiry.expired = on_expiry;
@@ -111,6 +121,11 @@ static void report(struct handoff *h, int error)
 	h->changed(h->arg, h, error);
 }
 
+static void retry_later(struct handoff *h)
+{
+	loop_timer_set(h->loop, &h->timer, h->held.n > 0 ? RETRY_HELD_MS : RETRY_IDLE_MS);
+}
+
 static void try_connect(struct handoff *h)
 {
 	int err = control_connect(&h->path, &h->watch.fd);
@@ -123,10 +138,11 @@ static void try_connect(struct handoff *h)
 		}
 	}
 	if (err < 0)
-		loop_timer_set(h->loop, &h->timer, h->held.n > 0 ? RETRY_HELD_MS : RETRY_IDLE_MS);
+		retry_later(h);
 	else
 		loop_timer_unset(h->loop, &h->timer);
 	h->blocked = false;
+	h->up_at = loop_now(h->loop);
 	report(h, err);
 }
 
@@ -141,16 +157,21 @@ static void channel_ended(struct handoff *h, int error)
 	loop_timer_unset(h->loop, &h->timer);
 	report(h, error);
 
+	/* They have waited longest: in front of those that are held already. */
 	h->sent = (struct queue){0};
-	while (unanswered.first != NULL) {
-		struct handoff_item *item = unanswered.first;
+	while (unanswered.last != NULL) {
+		struct handoff_item *item = unanswered.last;
 
 		queue_remove(&unanswered, item);
 		item->state = HANDOFF_ITEM_IDLE;
 		item->left_ms = item->hold_ms;
-		hold(h, item);
+		hold(h, item, true);
 	}
-	try_connect(h);
+	/* A receiver that hangs up on us at once, as one that we may not use does, would keep us busy for ever. */
+	if (loop_now(h->loop) < h->up_at + RETRY_HELD_MS)
+		retry_later(h);
+	else
+		try_connect(h);
 	flush(h);
 }
 
@@ -174,7 +195,7 @@ static int take_verdict(struct handoff *h, const uint8_t *record)
 		return 0;
 	case 'R':
 		handoff_forget(item);
-		hold(h, item);
+		hold(h, item, false);
 		loop_timer_set(h->loop, &h->timer, LATER_PAUSE_MS);
 		return 0;
 	default:
@@ -230,13 +251,13 @@ static void send_or_hold(struct handoff *h, struct handoff_item *item)
 	case -EPIPE:      /* at its end: EPOLLHUP comes */
 	case -ECONNRESET:
 		h->blocked = true;
-		hold(h, item);
+		hold(h, item, true);
 		return;
 	case -ETOOMANYREFS: /* the socket itself stays writable, so nothing would wake us */
 	case -ENOMEM:
 	case -ENOBUFS:
 		loop_timer_set(h->loop, &h->timer, REFS_PAUSE_MS);
-		hold(h, item);
+		hold(h, item, true);
 		return;
 	default:
 		item->done(item, HANDOFF_REFUSED);
@@ -276,7 +297,7 @@ void handoff_submit(struct handoff *h, struct handoff_item *item)
 	if (h->held.n == 0 && can_send(h))
 		send_or_hold(h, item);
 	else if (h->held.n < h->max_held)
-		hold(h, item);
+		hold(h, item, false);
 	else
 		finish(item, HANDOFF_FULL);
 }

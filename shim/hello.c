@@ -251,10 +251,30 @@ enum hello_status hello_scan(struct hello *h, const uint8_t *buf, size_t len)
 	return h->status;
 }
 
+/* Keeps a byte, if there is room for it; counts it anyway. */
+static void keep(uint8_t *array, size_t size, size_t *len, uint8_t byte)
+{
+	if (*len < size)
+		array[*len] = byte;
+	++*len;
+}
+
+static void collect(struct hello_info *info, enum hello_part part, uint8_t byte)
+{
+	switch (part) {
+	case HELLO_PART_OTHER:
+		break;
+	case HELLO_PART_SNI:
+		keep(info->sni, sizeof(info->sni), &info->sni_len, byte);
+		break;
+	case HELLO_PART_ALPN: /* no list is longer than the message it is in */
+		keep(info->alpn, sizeof(info->alpn), &info->alpn_len, byte);
+		break;
+	}
+}
+
 enum hello_status hello_read(struct hello *h, const uint8_t *buf, size_t len, struct hello_info *info)
 {
-	size_t sni_len = 0;
-
 	hello_init(h);
 	info->sni_len = 0;
 	info->alpn_len = 0;
@@ -263,23 +283,11 @@ enum hello_status hello_read(struct hello *h, const uint8_t *buf, size_t len, st
 		enum hello_part part;
 
 		hello_step(h, buf[i], &part);
-		switch (part) {
-		case HELLO_PART_OTHER:
-			break;
-		case HELLO_PART_SNI:
-			if (sni_len < sizeof(info->sni))
-				info->sni[sni_len] = buf[i];
-			sni_len++;
-			break;
-		case HELLO_PART_ALPN:
-			if (info->alpn_len < sizeof(info->alpn))
-				info->alpn[info->alpn_len++] = buf[i];
-			break;
-		}
+		collect(info, part, buf[i]);
 	}
-
-	if (sni_len <= sizeof(info->sni))
-		info->sni_len = sni_len;
+	/* No DNS name is that long, so no rule can mean it. */
+	if (info->sni_len > sizeof(info->sni))
+		info->sni_len = 0;
 	return h->status;
 }
 

@@ -1,0 +1,115 @@
+"""Everything together: one server namespace, one client namespace, a cable between."""
+
+import os
+import pathlib
+import shutil
+import socket
+import tempfile
+
+from . import netns
+from .clients import Clients
+from .nginx import TCP4, Nginx
+from .pki import Authority
+from .prosody import PASSWORD, ROOT, Prosody
+from .shim import Shim, config
+from .tls import TlsStream, context
+from .xmpp import XmppClient
+
+HOSTS = ("one.example", "two.example")
+SERVER4, SERVER6 = "192.0.2.1", "2001:db8::1"
+CLIENTS4 = ("192.0.2.11", "192.0.2.12", "198.51.100.13")
+CLIENTS6 = ("2001:db8::11", "2001:db8::12", "2001:db8:1::13")
+BUILD = os.environ.get("XMPP443_BUILD", "build")
+
+
+class World:
+    """Use with `with`: all that it made is gone afterwards, or kept if XMPP443_KEEP is set."""
+
+    def __init__(self, clients4=CLIENTS4, clients6=CLIENTS6, big_mib=100):
+        self._client_addresses = [f"{a}/24" for a in clients4] + [f"{a}/64" for a in clients6]
+        self._big_mib = big_mib
+        self.folder = None
+        self._shims = []
+        self._spaces = []
+        self.prosody = self.nginx = None
+
+    def __enter__(self):
+        try:
+            self._make()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _make(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="xmpp443-"))
+        self.folder.chmod(0o755)
+        self.binary = shutil.copy(ROOT / BUILD / "xmpp443-shim", self.folder)
+        self.server, self.client = netns.NetNs(), netns.NetNs()
+        self._spaces = [self.server, self.client]
+        netns.join(self.server, self.client,
+                   [f"{SERVER4}/24", "198.51.100.1/24", f"{SERVER6}/64", "2001:db8:1::1/64"],
+                   self._client_addresses)
+        self.authority = Authority(self.folder / "ca")
+        certificates = {host: self.authority.issue(host) for host in HOSTS}
+        self.clients = Clients(self.client, self.authority.cert, self.folder / "home",
+                               [(address, host) for host in HOSTS for address in (SERVER4, SERVER6)])
+        self.prosody = Prosody(self.folder / "prosody", self.server, certificates)
+        self.nginx = Nginx(self.folder / "nginx", self.server, certificates, self._big_mib)
+        self.prosody.start()
+        self.nginx.start()
+
+    def __exit__(self, *exc):
+        for shim in self._shims:
+            shim.kill()
+        for server in (self.prosody, self.nginx):
+            if server:
+                server.process.kill()
+        for space in self._spaces:
+            space.close()
+        if self.folder and not os.environ.get("XMPP443_KEEP"):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def config(self, port=443, web=None, **options):
+        """The usual config on both families, changed by the options of shim.config()."""
+        options.setdefault("fdpass", self.prosody.socket)
+        shim = {"log-level": "debug", **options.pop("shim", {})}
+        return config([f"0.0.0.0:{port}", f"[::]:{port}"], web or TCP4, shim=shim, **options)
+
+    def shim(self, text, **options):
+        """Not started yet."""
+        made = Shim(self.folder / f"shim{len(self._shims)}", self.binary, self.server, text, **options)
+        self._shims.append(made)
+        return made
+
+    def connect(self, source=CLIENTS4[0], port=443, timeout=30):
+        """A TCP connection from one of the clients' addresses to the server's of that family."""
+        six = ":" in source
+        with self.client.inside():
+            sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET)
+        try:
+            sock.settimeout(timeout)
+            sock.bind((source, 0))
+            sock.connect((SERVER6 if six else SERVER4, port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def tls(self, host=HOSTS[0], alpn=None, send_hello=None, **where):
+        """where: as for connect()."""
+        sock = self.connect(**where)
+        try:
+            return TlsStream(sock, context(self.authority.cert, alpn), host, send_hello)
+        except BaseException:
+            sock.close()
+            raise
+
+    def login(self, user="alice", host=HOSTS[0], **options):
+        """An XMPP session through the shim, with a resource of its own; options as for tls()."""
+        stream = self.tls(host, ["xmpp-client"], **options)
+        try:
+            return XmppClient(stream, user, host, PASSWORD, os.urandom(4).hex())
+        except BaseException:
+            stream.close()
+            raise

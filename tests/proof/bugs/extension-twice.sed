@@ -1,0 +1,2 @@
+# A second server name extension is read.
+s/h->seen_sni \|\| //

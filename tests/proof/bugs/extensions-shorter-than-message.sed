@@ -1,0 +1,2 @@
+# Bytes may follow the extensions block.
+s/number != h->msg_left/number > h->msg_left/

@@ -1,0 +1,2 @@
+# One byte more of a name is kept than there is room for.
+s/\*len < size/*len <= size/
