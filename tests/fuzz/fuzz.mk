@@ -1,7 +1,8 @@
-# Fuzzing with libFuzzer (tests/fuzz/README.md). Included by the Makefile.
+# Fuzzing with libFuzzer (tests/fuzz/README.md), and the parser's benchmark. Included by the Makefile.
 #
 #   make fuzz          run all targets, FUZZ_SECONDS together
 #   make fuzz-build    build them only, into build/fuzz/
+#   make bench-hello   nanoseconds per hello, beside OpenSSL's
 
 FUZZ_SECONDS ?= 60
 FUZZ_CC ?= clang
@@ -31,4 +32,12 @@ build/fuzz/fuzz_conf: shim/conf.c shim/conf_file.c shim/addr.c shim/route.c shim
 build/fuzz/fuzz_conf: FUZZ_LIBS := -linih
 build/fuzz/fuzz_message: lua-module/message.c
 
-.PHONY: fuzz fuzz-build
+# Built as the shim is: it measures.
+build/bench/hello: tests/bench/hello.c shim/hello.c shim/hello.h
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fPIE -pie $(ALL_LDFLAGS) -o $@ $(filter %.c,$^) -lssl -lcrypto
+
+bench-hello: build/bench/hello
+	$< $(wildcard tests/vectors/ok-real-*.bin tests/vectors/ok-post-quantum*.bin tests/vectors/ok-grease.bin)
+
+.PHONY: fuzz fuzz-build bench-hello
