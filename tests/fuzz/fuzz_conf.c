@@ -201,6 +201,38 @@ static void check_find(const struct conf *c)
 	}
 }
 
+/* The length of the first n lines. */
+static size_t first_lines(const uint8_t *data, size_t size, unsigned n)
+{
+	size_t i = 0;
+
+	for (; i < size && n > 0; i++)
+		n -= data[i] == '\n';
+	return i;
+}
+
+static int read_start(const uint8_t *data, size_t size, struct conf_error *err)
+{
+	struct conf *c = conf_new();
+	int ret;
+
+	assert(c != NULL);
+	write_file(data, size);
+	ret = conf_read(c, file_name, err);
+	conf_unref(c);
+	return ret;
+}
+
+/* The line that is named is the first bad one: without it all is well, and what follows does not matter. */
+static void check_error_line(const uint8_t *data, size_t size, const struct conf_error *err)
+{
+	struct conf_error other;
+
+	assert(read_start(data, first_lines(data, size, err->line - 1), &other) == 0);
+	assert(read_start(data, first_lines(data, size, err->line), &other) == -EINVAL);
+	assert(other.line == err->line && strcmp(other.text, err->text) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	unsigned lines = count_lines(data, size);
@@ -216,8 +248,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (ret < 0) {
 		check_error(&err, lines);
 		assert(err.line > 0);
+		check_error_line(data, size, &err);
 	} else {
 		assert(err.line == 0);
+		assert(memchr(data, '\0', size) == NULL); /* it would hide the rest of its line */
 		check_conf(c);
 		check_find(c);
 		for (int passed = 0; passed <= 1; passed++) {
