@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define ONLY_THEIRS (1u << TLS_SSLV2 | 1u << TLS_EMPTY_RECORD | 1u << TLS_LONG | 1u << TLS_CIPHERS | \
 		     1u << TLS_COMPRESSION | 1u << TLS_SERVER_NAME | 1u << TLS_ALPN_LIST)
 /* Things that hello does not look at, or for which it need not wait. */
-#define ONLY_OURS   (1u << TLS_OPEN_RECORD | 1u << TLS_DUPLICATE | 1u << TLS_PSK_LAST | 1u << TLS_FOREIGN)
+#define ONLY_OURS   (1u << TLS_OPEN_RECORD | 1u << TLS_DUPLICATE | 1u << TLS_PSK_LAST | 1u << TLS_SRTP)
 
 enum oracle_verdict {
 	ORACLE_ACCEPTED,

@@ -8,7 +8,6 @@
 #define EXT_SRTP  14
 #define EXT_ALPN  16
 #define EXT_PSK   41
-#define EXT_CRYPTOPRO 0xfde8
 
 /* Reads inside blocks. The first failure stays and makes every later read give nothing. */
 struct reader {
@@ -124,7 +123,7 @@ static void read_extensions(struct reader *r, struct tls_hello *h, unsigned *cla
 		if (classes != NULL) {
 			*classes |= seen[type / 8] & 1u << type % 8 ? 1u << TLS_DUPLICATE : 0;
 			*classes |= psk ? 1u << TLS_PSK_LAST : 0;
-			*classes |= type == EXT_SRTP || type == EXT_CRYPTOPRO ? 1u << TLS_FOREIGN : 0;
+			*classes |= type == EXT_SRTP ? 1u << TLS_SRTP : 0;
 			seen[type / 8] |= (uint8_t)(1u << type % 8);
 			psk = psk || type == EXT_PSK;
 		}
@@ -265,7 +264,7 @@ const char *tls_class_name(enum tls_class c)
 	case TLS_OPEN_RECORD: return "open-record";
 	case TLS_DUPLICATE: return "duplicate";
 	case TLS_PSK_LAST: return "psk-last";
-	case TLS_FOREIGN: return "foreign";
+	case TLS_SRTP: return "use-srtp";
 	case TLS_CLASSES: break;
 	}
 	return "?";

@@ -26,7 +26,7 @@ enum tls_class {
 	TLS_OPEN_RECORD,  /* the message is complete, its last record is not */
 	TLS_DUPLICATE,    /* an extension twice */
 	TLS_PSK_LAST,     /* something after pre_shared_key */
-	TLS_FOREIGN,      /* an extension that does not belong into a TLS ClientHello */
+	TLS_SRTP,         /* use_srtp, which is DTLS's */
 	TLS_CLASSES,
 };
 
