@@ -16,7 +16,10 @@ $(B)/bench/%.o: tests/bench/%.c
 
 -include $(wildcard $(B)/bench/*.d)
 
-bench: $(B)/xmpp443-shim $(B)/bench/load
+# Not prerequisites: the packages come first, as for check.
+bench:
+	tests/deps bench
+	$(MAKE) --no-print-directory -s $(B)/xmpp443-shim $(B)/bench/load
 	tests/bench/bench.py $(BENCH)
 
 .PHONY: bench

@@ -21,12 +21,12 @@ from world import HERE, LISTEN, LOAD, SHIM as SHIM_PROGRAM, World, raise_limit
 WARM_UP = 0.2  # s
 SETTLE = 0.03  # s, until nobody has anything left to do
 STRACE_COUNT = 500
+QUIET = 0.93  # of a CPU
 
 
 def quantities(result, cpu, cpu_all):
     """What a table can show, from a client's result and from CPU times in ns."""
     done, sent = max(result["done"], 1), result["bytes"]
-    # In an upload the bytes go the other way.
     return {
         "rate": result["per_s"],
         "rate_by_cpu": done / (cpu_all / 1e9),
@@ -37,6 +37,7 @@ def quantities(result, cpu, cpu_all):
         "p99_us": result["p99_us"],
         "p999_us": result["p999_us"],
         "errors": result["errors"],
+        "load_us": (cpu_all - cpu) / 1e3 / done,
         "busy": cpu_all / 1e9 / result["wall_s"],
         "done": done,
     }
@@ -53,21 +54,22 @@ def measure(options, row, variant, idle=0):
             if opened["done"] != idle:
                 raise RuntimeError(f"only {opened['done']} of {idle} idle connections")
         client = world.start_client(LISTEN, variant.alpn, row.script(), row.conns)
-        if row.mode != "connect":
+        if row.mode not in ("connect", "visit"):
             client.hear()
         client.say(f"seconds {WARM_UP}")
         client.hear()
         time.sleep(SETTLE)
         held = proxy.fds() - fds if proxy else 0
 
-        before, before_all = proxy.cpu_ns() if proxy else 0, world.cpu_ns()
+        before, before_all = proxy.schedstat() if proxy else (0, 0), world.cpu_ns()
         client.say(f"seconds {options.seconds}")
         result = client.hear()
         time.sleep(SETTLE)
-        after, after_all = proxy.cpu_ns() if proxy else 0, world.cpu_ns()
-        if row.mode == "upload":
+        after, after_all = proxy.schedstat() if proxy else (0, 0), world.cpu_ns()
+        if row.mode == "upload":  # the client counts what it receives
             result["bytes"] = result["done"] * (row.bytes or 16 << 20)
-        return {**quantities(result, after - before, after_all - before_all), "fds_held": held}
+        return {**quantities(result, after[0] - before[0], after_all - before_all),
+                "slices": (after[1] - before[1]) / max(result["done"], 1), "fds_held": held}
 
 
 def run_row(options, row):
@@ -101,19 +103,22 @@ def show_row(row, runs, log):
     bulk = row.mode in ("bulk", "upload")
     print(f"\n{row.name}: {row.title}")
     unit = f"{'MB/s':>9} {'CPU s/GB':>9}" if bulk else f"{'per s':>9} {'CPU us':>9}"
-    print(f"  {'':<20} {unit} {'p50 us':>9} {'p99 us':>9} {'p99.9 us':>9} {'busy':>5} {'errors':>6}")
+    print(f"  {'':<20} {unit} {'p50 us':>9} {'p99 us':>9} {'p99.9 us':>9} {'busy':>5} {'slices':>6} {'errors':>6}")
     for name, list_ in runs.items():
         mid = {q: median([r[q] for r in list_]) for q in list_[0]}
         main = f"{mid['mb_s']:9.0f} {mid['cpu_s_gb']:9.4f}" if bulk else f"{mid['rate']:9.0f} {mid['cpu_us']:9.2f}"
         print(f"  {name:<20} {main} {mid['p50_us']:9.0f} {mid['p99_us']:9.0f} {mid['p999_us']:9.0f} "
-              f"{mid['busy']:5.2f} {sum(r['errors'] for r in list_):6}")
+              f"{mid['busy']:5.2f} {mid['slices']:6.2f} {sum(r['errors'] for r in list_):6}")
     lines = []
     for ratio in row.ratios:
         values = ratios(runs, ratio)
-        by_cpu = ratios(runs, ratio, "rate_by_cpu") if ratio.quantity in ("rate", "mb_s") else []
+        by_cpu, alone = [], []
+        if ratio.quantity in ("rate", "mb_s"):
+            by_cpu = ratios(runs, ratio, "rate_by_cpu")
+            alone = [1 / x for x in ratios(runs, ratio, "cpu_us") if x]
         lines.append({"row": row.name, "text": ratio.text, "goal": ratio.goal, "better": ratio.better,
                       "median": median(values), "min": min(values), "max": max(values),
-                      "by_cpu": median(by_cpu) if by_cpu else None})
+                      "by_cpu": median(by_cpu) if by_cpu else None, "alone": median(alone) if alone else None})
     if row.name.startswith("adopted"):
         handed = runs[HANDED.name]
         lines.append({"row": row.name, "text": "CPU us in the shim, for all of it", "goal": 0, "better": "less",
@@ -127,7 +132,7 @@ def show_row(row, runs, log):
 
 
 def spread(values):
-    return {"median": median(values), "min": min(values), "max": max(values), "by_cpu": None}
+    return {"median": median(values), "min": min(values), "max": max(values), "by_cpu": None, "alone": None}
 
 
 def number(value):
@@ -141,6 +146,7 @@ def show_line(line):
     print(f"    {line['text']:<48} {goal:>10} {number(line['median']):>9}"
           f"  {number(line['min'])}..{number(line['max'])}"
           f"{'  by CPU ' + number(line['by_cpu']) if line['by_cpu'] else ''}"
+          f"{'  alone ' + number(line['alone']) if line['alone'] else ''}"
           f"  {verdict(line['median'], line['goal'], line['better'])}")
 
 
@@ -199,10 +205,10 @@ def run_idle(options, log):
 def count_syscalls(options, log):
     """By strace: what a proxy calls for one connection."""
     print(f"\nsyscalls for one connection, of {STRACE_COUNT}, one and 64 at once")
-    connect = next(row for row in ROWS if row.name == "connect")
+    connect, visit = (next(row for row in ROWS if row.name == name) for name in ("connect", "handoff-64"))
     for variant in (SHIM, HAPROXY, HAPROXY_SPLICE, HANDED, HAPROXY_XMPP):
         for conns in (1, 64):
-            counts = trace(options, connect, variant, conns)
+            counts = trace(options, visit if variant.alpn == "xmpp" else connect, variant, conns)
             name = f"{variant.name}, {variant.alpn}, {conns} at once"
             parts = ", ".join(f"{call} {n / STRACE_COUNT:.2f}" for call, n in counts.items() if n > STRACE_COUNT / 50)
             print(f"  {name:<32} {sum(counts.values()) / STRACE_COUNT:6.2f}  {parts}")
@@ -237,7 +243,7 @@ def profile(options, row, variant, directory):
     with World(options, row.congestion_control) as world:
         world.set_up(variant, row.script())
         client = world.start_client(LISTEN, variant.alpn, row.script(), row.conns)
-        if row.mode != "connect":
+        if row.mode not in ("connect", "visit"):
             client.hear()
         client.say(f"seconds {WARM_UP}")
         client.hear()
@@ -261,6 +267,14 @@ def show_summary(log):
                   f"{verdict(line['median'], line['goal'], line['better'])}")
 
 
+def show_noise(options, log):
+    """With one CPU for everything somebody always has work to do; if it was not done, another process had the CPU."""
+    runs = [r for rows in log["runs"].values() for list_ in rows.values() if isinstance(list_, list) for r in list_]
+    noisy = sum(r["busy"] < QUIET for r in runs)
+    if options.layout == "one" and noisy:
+        print(f"\nThe host was not quiet: in {noisy} of {len(runs)} runs this benchmark had less than {QUIET:.0%} of its CPU.")
+
+
 def parse_arguments():
     names = [row.name for row in ROWS] + ["idle"]
     p = argparse.ArgumentParser(description="Measures the shim. Needs root and HAProxy.")
@@ -272,6 +286,8 @@ def parse_arguments():
                    help="one CPU for everything (the default), or one for the proxy and one for the load")
     p.add_argument("--cpu", type=int, default=0, help="the first CPU (%(default)s)")
     p.add_argument("--nice", type=int, default=0, help="of all processes, such as -10 on a busy host")
+    p.add_argument("--policy", choices=("other", "batch"), default="batch",
+                   help="of the scheduler, for all processes (%(default)s)")
     p.add_argument("--user", default="nobody", help="whom the proxies run as (%(default)s)")
     p.add_argument("--sendfile", action="store_true", help="the backend answers by sendfile(2), uncopied")
     p.add_argument("--shim", default=SHIM_PROGRAM, help="another build of the shim")
@@ -318,6 +334,7 @@ def main():
     if "syscalls" in options.rows:
         count_syscalls(options, log)
     show_summary(log)
+    show_noise(options, log)
     if options.json:
         Path(options.json).write_text(json.dumps(log, indent=1))
 

@@ -121,18 +121,36 @@ static bool more_wanted(const struct client *cl, uint64_t now)
 	return cl->issued < cl->most && now < cl->deadline && cl->errors < ERRORS_MAX;
 }
 
+static bool is_short(const struct client *cl)
+{
+	return cl->o->script.closer != SCRIPT_NOBODY;
+}
+
+static void count_done(struct conn *c, uint64_t now)
+{
+	struct client *cl = c->client;
+
+	histogram_add(&cl->times, now - c->since);
+	cl->done++;
+	cl->in_flight--;
+	c->state = CONN_IDLE;
+}
+
 /* The greeting or the response is complete. */
 static void conn_done(struct conn *c)
 {
 	struct client *cl = c->client;
 	uint64_t now = net_now_ns();
 
-	histogram_add(&cl->times, now - c->since);
-	cl->done++;
-	cl->in_flight--;
-	c->state = CONN_IDLE;
-	if (!cl->opening && more_wanted(cl, now))
+	count_done(c, now);
+	if (is_short(cl)) {
+		close(c->watch.fd);
+		c->state = CONN_CLOSED;
+		if (more_wanted(cl, now))
+			conn_open(c);
+	} else if (!cl->opening && more_wanted(cl, now)) {
 		conn_request(c);
+	}
 }
 
 /* The server has closed: as it should, or too early. */
@@ -141,16 +159,14 @@ static void conn_ended(struct conn *c)
 	struct client *cl = c->client;
 	uint64_t now = net_now_ns();
 
-	if (!cl->o->script.close || c->state != CONN_OPENING || c->to_receive > 0) {
+	if (cl->o->script.closer != SCRIPT_SERVER || c->state != CONN_OPENING || c->to_receive > 0) {
 		conn_fail(c);
 	} else {
+		count_done(c, now);
 		close(c->watch.fd);
 		c->state = CONN_CLOSED;
-		histogram_add(&cl->times, now - c->since);
-		cl->done++;
-		cl->in_flight--;
 	}
-	if (cl->o->script.close && more_wanted(cl, now))
+	if (is_short(cl) && more_wanted(cl, now))
 		conn_open(c);
 }
 
@@ -158,6 +174,7 @@ static void conn_ended(struct conn *c)
 static bool conn_receive(struct conn *c)
 {
 	struct client *cl = c->client;
+	bool is_first = c->state == CONN_OPENING;
 	ssize_t n = recv(c->watch.fd, read_buf, sizeof(read_buf), MSG_TRUNC);
 
 	if (n < 0 && errno == EAGAIN)
@@ -170,10 +187,10 @@ static bool conn_receive(struct conn *c)
 	}
 	c->to_receive -= (size_t)n;
 	cl->bytes += (size_t)n;
-	if (c->to_receive == 0 && !cl->o->script.close)
+	if (c->to_receive == 0 && cl->o->script.closer != SCRIPT_SERVER)
 		conn_done(c);
 	/* Edge-triggered: after a short read there comes a new event. */
-	return (size_t)n == sizeof(read_buf) && c->state != CONN_CLOSED;
+	return (size_t)n == sizeof(read_buf) && !is_first;
 }
 
 static void on_ready(struct watch *w, uint32_t events)
@@ -191,7 +208,7 @@ static void on_ready(struct watch *w, uint32_t events)
 	 * With the last byte the end may have come in the same event, and no
 	 * other will follow; unless it is a new connection already.
 	 */
-	if ((events & EPOLLRDHUP) && c->state != CONN_CLOSED && (!c->client->o->script.close || c->since == since))
+	if ((events & EPOLLRDHUP) && c->state != CONN_CLOSED && (!is_short(c->client) || c->since == since))
 		conn_receive(c);
 }
 
@@ -255,7 +272,7 @@ static void run_phase(struct client *cl, uint64_t most, uint64_t nanoseconds)
 	for (size_t i = 0; i < cl->o->conns && more_wanted(cl, start); i++) {
 		struct conn *c = &cl->conns[i];
 
-		if (cl->o->script.close)
+		if (is_short(cl))
 			conn_open(c);
 		else if (c->state == CONN_IDLE)
 			conn_request(c);
@@ -296,7 +313,7 @@ void client_run(const struct load_options *o)
 		die(0, "a client connects to", "TCP only");
 	for (size_t i = 0; i < o->conns; i++)
 		cl.conns[i].client = &cl;
-	if (!o->script.close)
+	if (!is_short(&cl))
 		open_all(&cl);
 	if (o->nanoseconds != 0 || o->count != 0)
 		run_phase(&cl, o->count, o->nanoseconds);

@@ -37,7 +37,7 @@ _Noreturn static void usage(void)
 	      "       load client --connect ADDR --mode MODE --hello FILE [--bytes N] [--conns N]\n"
 	      "            [--opening N] [--seconds S | --count N]\n"
 	      "\n"
-	      "MODE is connect, pingpong, resp64k, bulk or upload, the same on both sides.\n"
+	      "MODE is connect, visit, pingpong, resp64k, bulk or upload, the same on both sides.\n"
 	      "Without --seconds and --count a client reads lines from standard input, \"seconds S\"\n"
 	      "or \"count N\", and keeps its connections until the end of it.\n",
 	      stderr);

@@ -4,6 +4,10 @@
 
 #include "script.h"
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 struct load_options {
 	const char *addr;    /* to listen on, or to connect to */
 	struct script script;

@@ -10,7 +10,8 @@
 #define HELLO_MAX 16384
 
 static const struct script scripts[] = {
-	{.name = "connect", .close = true},
+	{.name = "connect", .request = 1, .closer = SCRIPT_SERVER},
+	{.name = "visit", .request = 1, .closer = SCRIPT_CLIENT},
 	{.name = "pingpong", .request = 200, .response = 1024},
 	{.name = "resp64k", .request = 200, .response = 65536},
 	{.name = "bulk", .request = 200, .response = 16777216},

@@ -75,9 +75,15 @@ static void next_state(struct serve_conn *c)
 	c->want = c->serve->script.request;
 }
 
+/* The answer under way is the last one. */
+static bool is_last(const struct serve_conn *c)
+{
+	return c->serve->script.closer == SCRIPT_SERVER && c->state == SERVE_REQUEST;
+}
+
 static void take(struct serve_conn *c, const uint8_t *buf, size_t len)
 {
-	while (len > 0 && !(c->serve->script.close && c->state == SERVE_REQUEST)) {
+	while (len > 0 && !is_last(c)) {
 		size_t n = len < c->want ? len : c->want;
 
 		if (c->state == SERVE_FIRST)
@@ -126,7 +132,7 @@ static bool write_all(struct serve_conn *c)
 			return errno == EAGAIN;
 		c->answer -= (size_t)n;
 	}
-	return !(c->serve->script.close && c->state == SERVE_REQUEST);
+	return !is_last(c);
 }
 
 /* False: the connection has been closed. */

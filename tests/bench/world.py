@@ -59,8 +59,11 @@ def wait_for_listener(address):
 class Process:
     """One process under test or of the load, on one CPU."""
 
-    def __init__(self, argv, cpu, user=None, nice=0, log=None):
+    def __init__(self, argv, cpu, user=None, nice=0, policy=None, log=None):
         prefix = ["taskset", "-c", str(cpu)]
+        if policy == "batch":
+            # A process that is woken does not take the CPU from the one that woke it.
+            prefix += ["chrt", "-b", "0"]
         if nice:
             prefix += ["nice", "-n", str(nice)]
         if user:
@@ -89,12 +92,13 @@ class Process:
         line, self.buffer = self.buffer.split(b"\n", 1)
         return json.loads(line)
 
+    def schedstat(self):
+        """CPU time in ns and number of time slices of all threads. Exact while they sleep."""
+        fields = [(task / "schedstat").read_text().split() for task in Path(f"/proc/{self.pid}/task").iterdir()]
+        return sum(int(f[0]) for f in fields), sum(int(f[2]) for f in fields)
+
     def cpu_ns(self):
-        """CPU time of all threads. Exact while they sleep."""
-        total = 0
-        for task in Path(f"/proc/{self.pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
-        return total
+        return self.schedstat()[0]
 
     def private_bytes(self):
         """Memory that only this process uses."""
@@ -144,7 +148,7 @@ class World:
         shutil.rmtree(self.dir)
 
     def start(self, argv, cpu, user=None):
-        process = Process(argv, cpu, user, self.options.nice, self.log)
+        process = Process(argv, cpu, user, self.options.nice, self.options.policy, self.log)
         self.processes.append(process)
         return process
 
