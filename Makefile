@@ -114,4 +114,6 @@ uninstall:
 		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass.lua \
 		$(DESTDIR)$(PLUGINDIR)/fdpass.so
 
+include tests/unit/unit.mk
+
 .PHONY: all proof deps demo check check-spec clean install uninstall

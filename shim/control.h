@@ -14,7 +14,7 @@
 
 #define CONTROL_ID_LEN     8
 #define CONTROL_RECORD_LEN (1 + CONTROL_ID_LEN) /* verdict byte, id */
-#define CONTROL_PACKET_MAX 1024                 /* bytes of verdicts in one packet, doc/protocol.md */
+#define CONTROL_PACKET_MAX 1017                 /* 113 records: a packet has 1024 bytes at most, doc/protocol.md */
 
 /*
  * Connects to the socket at path, non-blocking, and makes sure that whoever

@@ -1,6 +1,7 @@
 """Large and one-sided transfers through the relay arrive whole."""
 
 import hashlib
+from socket import SHUT_WR
 
 import pytest
 from rig.backend import Backend, read_all
@@ -54,7 +55,7 @@ def test_each_side_may_stop_sending_and_go_on_receiving(world, new_shim, port, s
         body = b"\n" * size
         with world.connect(port=port) as sock:
             sock.sendall(body)
-            sock.shutdown(1)
+            sock.shutdown(SHUT_WR)
             answer = read_all(sock)
     assert len(answer) == 32 + size
     assert answer[:32] == hashlib.sha256(body).digest() == hashlib.sha256(answer[32:]).digest()
@@ -66,7 +67,7 @@ def test_a_backend_that_ends_first_still_gets_what_the_client_sends(world, new_s
     def serve(sock):
         sock.recv(6)
         sock.sendall(b"goodbye")
-        sock.shutdown(1)
+        sock.shutdown(SHUT_WR)
         received.append(read_all(sock))
         sock.close()
 
@@ -76,7 +77,7 @@ def test_a_backend_that_ends_first_still_gets_what_the_client_sends(world, new_s
             sock.sendall(b"hello\n")
             assert read_all(sock) == b"goodbye"
             sock.sendall(b"x" * 1_000_000)
-            sock.shutdown(1)
+            sock.shutdown(SHUT_WR)
             assert sock.recv(1) == b""
     until(lambda: received, "the backend to read to the end")
     assert len(received[0]) == 1_000_000 and not received[0].strip(b"x")

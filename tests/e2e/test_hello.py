@@ -1,5 +1,6 @@
 """The beginning of a connection: how the ClientHello arrives, or does not."""
 
+import contextlib
 import socket
 import ssl
 import time
@@ -45,6 +46,28 @@ def test_a_browser_is_served_however_its_hello_is_cut_up(world, send_hello):
     with world.tls(HOSTS[1], ["h2", "http/1.1"], send_hello=send_hello) as stream:
         assert stream.certificate_names() == [HOSTS[1]]
         assert stream.alpn() == "h2"
+
+
+def long_list(size):
+    """Protocol names of about so many bytes, with ours at the end."""
+    return ["x" * 99] * (size // 100) + ["xmpp-client"]
+
+
+@pytest.mark.parametrize("size", [1_500, 5_000, 14_000])
+@pytest.mark.usefixtures("shim")
+def test_a_long_hello_is_read_to_its_end(world, size):
+    """Longer than a segment, as with post-quantum keys, or than several."""
+    with world.tls(alpn=long_list(size)) as stream:
+        assert stream.alpn() == "xmpp-client"
+
+
+def test_a_hello_beyond_all_measure_is_left_to_the_web_server(world, shim):
+    hello = client_hello(context(world.authority.cert, long_list(40_000)), HOSTS[0])
+    with world.connect() as sock:
+        peer = "%s:%d" % sock.getsockname()
+        sock.sendall(hello)
+        assert shim.wait_event(event="routed", peer=peer)["route"] == "web"
+        assert sock.recv(4096)  # an alert: there is no such protocol
 
 
 def closed_by_server(sock):
@@ -103,14 +126,21 @@ def test_a_client_that_leaves_before_its_hello_is_forgotten_at_once(world, new_s
     assert len(shim.events(event="closed", reason="client-gone")) == 2
 
 
-@pytest.mark.parametrize("garbage", [b"\0" * 2000, b"\x16" * 2000, b"\x16\x03\x01\x00\x05\x01\xff\xff\xff\xff" * 50,
-                                     b"<?xml version='1.0'?><stream:stream>\n"])
-@pytest.mark.usefixtures("shim")
+GARBAGE = {
+    "zeros": b"\0" * 2000,
+    "almost a record": b"\x16" * 2000,
+    "records of no hello": b"\x16\x03\x01\x00\x05\x01\xff\xff\xff\xff" * 50,
+    "xmpp without tls": b"<?xml version='1.0'?><stream:stream>\n",
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
 def test_what_is_no_hello_is_answered_by_the_web_server(world, shim, garbage):
     with world.connect() as sock:
         peer = "%s:%d" % sock.getsockname()
         sock.sendall(garbage)
-        sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # it may have closed already
+            sock.shutdown(socket.SHUT_WR)
         while closed_by_server(sock):
             pass
         assert shim.wait_event(event="routed", peer=peer)["route"] == "web"

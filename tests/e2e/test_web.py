@@ -1,5 +1,7 @@
 """Everything else goes to the web server, with the client's address."""
 
+from socket import SHUT_WR
+
 import pytest
 from rig.backend import Backend, read_all
 from rig.nginx import BARE, TCP4, TCP6
@@ -54,7 +56,7 @@ def test_the_backend_gets_the_configured_header_and_then_the_clients_bytes(world
         with world.connect(source, port) as sock:
             source_port = sock.getsockname()[1]
             sock.sendall(PLAIN)
-            sock.shutdown(1)
+            sock.shutdown(SHUT_WR)
             assert read_all(sock) == b"done"
     family, server = ("TCP6", SERVER6) if ":" in source else ("TCP4", SERVER4)
     if version == "v1":
@@ -93,7 +95,7 @@ def test_openssl_gets_xmpp_or_the_web_by_the_protocol_it_asks_for(world):
         status, output = world.clients.s_client(f"{SERVER4}:443", "-servername", HOSTS[1], "-alpn", asked)
         assert status == 0, output
         assert f"ALPN protocol: {asked}" in output
-        assert f"subject=CN = {HOSTS[1]}" in output
+        assert f"subject=CN={HOSTS[1]}" in output.replace("CN = ", "CN=")
 
 
 @pytest.mark.usefixtures("shim")

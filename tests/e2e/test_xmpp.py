@@ -49,6 +49,16 @@ def test_a_client_that_offers_more_protocols_is_an_xmpp_client_all_the_same(worl
         assert stream.alpn() == "xmpp-client"
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_another_xmpp_server_reaches_the_service_for_servers(world, host):
+    with world.tls(host, ["xmpp-server"]) as stream:
+        assert stream.certificate_names() == [host]
+        assert stream.alpn() == "xmpp-server"
+        stream.sendall(f"<?xml version='1.0'?><stream:stream xmlns='jabber:server' to='{host}' "
+                       "xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>".encode())
+        assert b"jabber:server" in stream.recv()
+
+
 @pytest.mark.parametrize("server", [SERVER4, f"[{SERVER6}]"])
 @pytest.mark.parametrize("host", HOSTS)
 def test_go_sendxmpp_sends_a_message(world, server, host):

@@ -23,7 +23,11 @@ SLIXMPP = textwrap.dedent("""\
         client.disconnect()
 
     client.add_event_handler("session_start", started)
-    client.connect((host, int(port)), use_ssl=True, force_starttls=False, disable_starttls=True)
+    try:
+        client.connect((host, int(port)), use_ssl=True, force_starttls=False, disable_starttls=True)
+    except TypeError:  # slixmpp 1.9 and later
+        client.enable_starttls = client.enable_plaintext = False
+        client.connect(host, int(port))
     client.loop.run_until_complete(asyncio.wait_for(client.disconnected, 20))
     sys.exit(not sent)
     """)

@@ -68,7 +68,7 @@ class Prosody:
             network_backend = "epoll"
             authentication = "internal_plain"
             modules_enabled = {{ "roster", "saslauth", "disco", "ping", "net_fdpass", "e2e_announce" }}
-            modules_disabled = {{ "s2s", "offline" }}
+            modules_disabled = {{ "offline" }}
             c2s_ports = {{}}
             s2s_ports = {{}}
             fdpass_socket = "{self.socket}"
