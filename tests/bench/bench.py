@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rows import IDLE_COUNTS, IDLE_GOAL_BASE, IDLE_GOAL_EACH, IDLE_VARIANTS, ROWS, SHIM, HANDED, HAPROXY, HAPROXY_XMPP
 from rows import HAPROXY_SPLICE
-from world import HERE, LISTEN, LOAD, SHIM as SHIM_PROGRAM, World, raise_limit
+from world import HERE, LISTEN, LOAD, SHIM as SHIM_PROGRAM, World, favoured, raise_limit
 
 WARM_UP = 0.2  # s
 SETTLE = 0.03  # s, until nobody has anything left to do
@@ -285,7 +285,7 @@ def parse_arguments():
     p.add_argument("--layout", choices=("one", "two"), default="one",
                    help="one CPU for everything (the default), or one for the proxy and one for the load")
     p.add_argument("--cpu", type=int, default=0, help="the first CPU (%(default)s)")
-    p.add_argument("--nice", type=int, default=0, help="of all processes, such as -10 on a busy host")
+    p.add_argument("--nice", type=int, default=0, help="of the whole session, such as -10 on a busy host")
     p.add_argument("--policy", choices=("other", "batch"), default="batch",
                    help="of the scheduler, for all processes (%(default)s)")
     p.add_argument("--user", default="nobody", help="whom the proxies run as (%(default)s)")
@@ -303,20 +303,8 @@ def parse_arguments():
     return p, options
 
 
-def main():
-    parser, options = parse_arguments()
-    if os.geteuid() != 0:
-        parser.error("needs root, for a network namespace")
-    if not shutil.which("haproxy"):
-        parser.error("needs HAProxy: apt-get install haproxy")
-    for program in (LOAD, Path(options.shim)):
-        if not program.exists():
-            parser.error(f"{program} is missing: make bench builds it")
-    raise_limit()
-    available = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
-    log = {"options": {k: str(v) for k, v in vars(options).items()}, "kernel": os.uname().release,
-           "time": time.strftime("%Y-%m-%d %H:%M"), "ratios": [], "runs": {}}
-
+def run(options, available, log):
+    """All rows that were asked for."""
     for row in ROWS:
         if row.name not in options.rows:
             continue
@@ -333,6 +321,24 @@ def main():
         run_idle(options, log)
     if "syscalls" in options.rows:
         count_syscalls(options, log)
+
+
+def main():
+    parser, options = parse_arguments()
+    if os.geteuid() != 0:
+        parser.error("needs root, for a network namespace")
+    if not shutil.which("haproxy"):
+        parser.error("needs HAProxy: apt-get install haproxy")
+    for program in (LOAD, Path(options.shim)):
+        if not program.exists():
+            parser.error(f"{program} is missing: make bench builds it")
+    raise_limit()
+    available = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
+    log = {"options": {k: str(v) for k, v in vars(options).items()}, "kernel": os.uname().release,
+           "time": time.strftime("%Y-%m-%d %H:%M"), "ratios": [], "runs": {}}
+
+    with favoured(options.nice):
+        run(options, available, log)
     show_summary(log)
     show_noise(options, log)
     if options.json:

@@ -1,5 +1,6 @@
 """Where a measurement takes place: a network namespace of its own, and the processes in it."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -44,6 +45,22 @@ def raise_limit():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+@contextlib.contextmanager
+def favoured(nice):
+    """A nice value counts only among the processes of one session, unless it is the session's, sched(7)."""
+    autogroup = Path("/proc/self/autogroup")
+    if not nice or not autogroup.exists():
+        yield
+        return
+    before = autogroup.read_text().split()[-1]
+    autogroup.write_text(str(nice))
+    try:
+        yield
+    finally:
+        time.sleep(0.2)  # two changes in quick succession are refused
+        autogroup.write_text(before)
+
+
 def wait_for_listener(address):
     """Until something listens on a TCP address of this namespace; without connecting, which would be served."""
     port = f":{int(address.rsplit(':', 1)[1]):04X}"
@@ -59,15 +76,12 @@ def wait_for_listener(address):
 class Process:
     """One process under test or of the load, on one CPU."""
 
-    def __init__(self, argv, cpu, user=None, nice=0, policy=None, log=None):
+    def __init__(self, argv, cpu, user=None, policy=None, log=None):
         prefix = ["taskset", "-c", str(cpu)]
         if policy == "batch":
             # A process that is woken does not take the CPU from the one that woke it.
             prefix += ["chrt", "-b", "0"]
-        if nice:
-            prefix += ["nice", "-n", str(nice)]
         if user:
-            # Last: only root may have a negative nice value.
             prefix += ["setpriv", f"--reuid={user}", "--regid=nogroup", "--clear-groups"]
         self.popen = subprocess.Popen(prefix + [str(a) for a in argv], stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, stderr=log)
@@ -148,7 +162,7 @@ class World:
         shutil.rmtree(self.dir)
 
     def start(self, argv, cpu, user=None):
-        process = Process(argv, cpu, user, self.options.nice, self.options.policy, self.log)
+        process = Process(argv, cpu, user, self.options.policy, self.log)
         self.processes.append(process)
         return process
 
