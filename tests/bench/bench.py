@@ -247,6 +247,7 @@ def profile(options, row, variant, directory):
             client.hear()
         client.say(f"seconds {WARM_UP}")
         client.hear()
+        Path(directory).mkdir(parents=True, exist_ok=True)
         data = Path(directory) / f"{row.name}-{variant.name.replace(', ', '-').replace(' ', '-')}.data"
         perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "5000", "-g", "-o", data,
                                  "-p", str(world.proxy.pid)])
