@@ -120,6 +120,7 @@ failed:
 	env_count_end(env, END_NO_RESOURCES, peer, route->name, -ENOMEM);
 	send_internal_error(env, fd);
 	close(fd);
+	env->ended(env);
 }
 
 void passed_end_all(struct env *env)

@@ -112,6 +112,7 @@ void relayed_new(struct env *env, int fd, const struct route *route, const struc
 	if (r == NULL) {
 		env_count_end(env, END_NO_RESOURCES, peer, route->name, -ENOMEM);
 		close(fd);
+		env->ended(env);
 		return;
 	}
 	r->conf = conf_ref(env->conf);

@@ -137,7 +137,9 @@ int __wrap_fcntl(int fd, int cmd, ...)
 	va_start(args, cmd);
 	arg = va_arg(args, long);
 	va_end(args);
-	return fails(CALL_FCNTL) ? -1 : __real_fcntl(fd, cmd, arg);
+	if ((cmd == F_SETPIPE_SZ && fails(CALL_SETPIPE)) || (cmd == F_GETPIPE_SZ && fails(CALL_GETPIPE)))
+		return -1;
+	return __real_fcntl(fd, cmd, arg);
 }
 
 int count_fds(void)

@@ -1,5 +1,6 @@
 #include "relay.h"
 
+#include "list.h"
 #include "support.h"
 
 #include <errno.h>
@@ -23,27 +24,29 @@
 /* A relay between our client and our backend. */
 struct fixture {
 	struct loop *loop;
-	struct pipes pipes;
-	struct relay *relay; /* NULL once it is done */
+	struct relay_env env;
+	struct relay relay;
+	bool open;           /* the relay is; until it is done */
 	struct addr_endpoint target;
 	int listener;        /* the backend's; -1 */
 	int client, backend; /* our ends; -1 */
-	bool done, in_new;
+	bool done, in_open;
 	enum relay_result result;
 	int error;
 };
 
-static void on_done(void *arg, enum relay_result result, int error)
+static void on_done(struct relay *r, enum relay_result result, int error)
 {
-	struct fixture *f = arg;
+	struct fixture *f = container_of(r, struct fixture, relay);
 
+	assert_true(f->open);
 	assert_false(f->done);
-	assert_false(f->in_new);
+	assert_false(f->in_open);
 	f->done = true;
 	f->result = result;
 	f->error = error;
-	relay_free(f->relay);
-	f->relay = NULL;
+	relay_close(r);
+	f->open = false;
 }
 
 /* The loop, and the client's connection as it is before the backend is called. */
@@ -53,6 +56,8 @@ static int set_up(struct fixture *f)
 
 	*f = (struct fixture){.listener = -1, .client = -1, .backend = -1};
 	assert_int_equal(loop_new(&f->loop), 0);
+	f->env.loop = f->loop;
+	f->env.done = on_done;
 	tcp_pair(pair);
 	f->client = pair[0];
 	return pair[1];
@@ -68,16 +73,18 @@ static int start(struct fixture *f, int client_fd, const char *header, unsigned 
 	};
 	int ret;
 
-	f->in_new = true;
-	ret = relay_new(f->loop, &f->pipes, client_fd, &backend, on_done, f, &f->relay);
-	f->in_new = false;
+	f->in_open = true;
+	ret = relay_open(&f->relay, &f->env, client_fd, &backend);
+	f->in_open = false;
+	f->open = ret == 0;
 	return ret;
 }
 
 static void tear_down(struct fixture *f)
 {
-	relay_free(f->relay);
-	pipes_close(&f->pipes);
+	if (f->open)
+		relay_close(&f->relay);
+	pipes_close(&f->env.pipes);
 	loop_free(f->loop);
 	if (f->listener >= 0)
 		close(f->listener);
@@ -278,7 +285,7 @@ static void no_pipe_is_held_while_nothing_is_on_its_way(void **state)
 	before = count_fds();
 	transfer(&f, MB, MB, CHUNK);
 	run_for(f.loop, 20);
-	pipes_close(&f.pipes);
+	pipes_close(&f.env.pipes);
 	assert_int_equal(count_fds(), before);
 	tear_down(&f);
 }
@@ -489,7 +496,7 @@ static void goes_on_by_itself(int messages)
 			if (stream_write(&w, f.backend) < size)
 				break;
 		}
-		fail_calls(CALL_FCNTL, 0, 2, EPERM); /* 16 slots */
+		fail_calls(CALL_SETPIPE, 0, 2, EPERM); /* 16 slots */
 		for (int i = 0; r.at < w.at; i++) {
 			run_for(f.loop, i < 5 ? 0 : 1);
 			/* Not before all that fits is on its way. */
@@ -515,7 +522,7 @@ static void no_pipe_is_held_after_a_stop_to_be_fair_if_that_was_all(void **state
 	set_up_joined_unix(&f);
 	assert_int_equal(setsockopt(f.backend, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
 	before = count_fds();
-	fail_calls(CALL_FCNTL, 0, 1, EPERM); /* 16 slots, and 16 rounds of them */
+	fail_calls(CALL_SETPIPE, 0, 1, EPERM); /* 16 slots, and 16 rounds of them */
 	for (int i = 0; i < 256; i++) {
 		w.total = w.at + 1;
 		assert_int_equal(stream_write(&w, f.backend), 1);
@@ -525,7 +532,7 @@ static void no_pipe_is_held_after_a_stop_to_be_fair_if_that_was_all(void **state
 		wait_fd(f.client, POLLIN);
 		stream_read(&r, f.client, CHUNK);
 	}
-	pipes_close(&f.pipes);
+	pipes_close(&f.env.pipes);
 	assert_int_equal(count_fds(), before);
 	tear_down(&f);
 }
@@ -566,7 +573,7 @@ static void with_too_many_open_files_the_bytes_go_through_all_the_same(void **st
 
 	(void)state;
 	set_up_joined(&f);
-	pipes_close(&f.pipes);
+	pipes_close(&f.env.pipes);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	low = limit;
 	low.rlim_cur = 128;
@@ -592,11 +599,10 @@ static void a_closed_port_is_refused(void **state)
 
 	(void)state;
 	close(tcp_listen(&f.target));
-	assert_int_equal(start(&f, client_fd, HEADER, TIMEOUT_MS), 0);
-	run_until(f.loop, &f.done);
-	assert_int_equal(f.result, RELAY_REFUSED);
-	assert_int_equal(f.error, -ECONNREFUSED);
+	assert_int_equal(start(&f, client_fd, HEADER, TIMEOUT_MS), -ECONNREFUSED);
 	assert_eof(f.client);
+	run_for(f.loop, 5);
+	assert_false(f.done);
 	tear_down(&f);
 }
 
@@ -608,10 +614,8 @@ static void a_missing_unix_socket_is_refused(void **state)
 	(void)state;
 	dir_make();
 	f.target = dir_endpoint("web");
-	assert_int_equal(start(&f, client_fd, HEADER, TIMEOUT_MS), 0);
-	run_until(f.loop, &f.done);
-	assert_int_equal(f.result, RELAY_REFUSED);
-	assert_int_equal(f.error, -ENOENT);
+	assert_int_equal(start(&f, client_fd, HEADER, TIMEOUT_MS), -ENOENT);
+	assert_eof(f.client);
 	dir_remove();
 	tear_down(&f);
 }
@@ -798,7 +802,7 @@ static void a_unix_backend_that_goes_before_it_has_taken_the_header_is_refused(v
 	close_end(&f.listener);
 	if (!f.done)
 		run_until(f.loop, &f.done);
-	assert_true(f.result == RELAY_REFUSED || f.result == RELAY_RESET);
+	assert_true(f.result == RELAY_FAILED || f.result == RELAY_RESET);
 	dir_remove();
 	tear_down(&f);
 }
@@ -850,9 +854,9 @@ static void a_relay_can_be_freed_at_any_time_and_leaves_nothing_behind(void **st
 				;
 			run_for(f.loop, 3);
 		}
-		relay_free(f.relay);
-		f.relay = NULL;
-		pipes_close(&f.pipes);
+		relay_close(&f.relay);
+		f.open = false;
+		pipes_close(&f.env.pipes);
 		assert_int_equal(count_fds(), before);
 		run_for(f.loop, 2);
 		assert_false(f.done);
@@ -860,27 +864,35 @@ static void a_relay_can_be_freed_at_any_time_and_leaves_nothing_behind(void **st
 	}
 }
 
+/* For a backend that is there at once, and for one that is not yet. */
 static void a_relay_that_cannot_be_made_closes_the_client(void **state)
 {
 	static const struct {
+		bool later;
 		enum call call;
 		unsigned good;
 		int error;
 	} cases[] = {
-		{CALL_MALLOC, 0, ENOMEM}, {CALL_MALLOC, 1, ENOMEM}, {CALL_SOCKET, 0, EMFILE}, {CALL_REALLOC, 0, ENOMEM}};
+		{false, CALL_SOCKET, 0, EMFILE},   {false, CALL_EPOLL_CTL, 0, ENOMEM}, {false, CALL_EPOLL_CTL, 1, ENOMEM},
+		{false, CALL_SENDMSG, 0, ENOBUFS}, {true, CALL_MALLOC, 0, ENOMEM},     {true, CALL_REALLOC, 0, ENOMEM},
+		{true, CALL_EPOLL_CTL, 0, ENOMEM},
+	};
 
+	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct fixture f;
 		int client_fd = set_up(&f);
 
-		close(tcp_listen(&f.target));
-		f.relay = (struct relay *)(void *)state;
+		f.listener = tcp_listen(&f.target);
+		if (cases[i].later)
+			fail_calls(CALL_SENDMSG, 0, 1, EAGAIN);
 		fail_calls(cases[i].call, cases[i].good, 1, cases[i].error);
 		assert_int_equal(start(&f, client_fd, HEADER, TIMEOUT_MS), -cases[i].error);
-		assert_ptr_equal(f.relay, state);
-		f.relay = NULL;
+		assert_int_equal(fail_none(), 0);
 		assert_int_equal(fcntl(client_fd, F_GETFD), -1);
 		assert_eof(f.client);
+		run_for(f.loop, 5);
+		assert_false(f.done);
 		tear_down(&f);
 	}
 }
@@ -888,19 +900,19 @@ static void a_relay_that_cannot_be_made_closes_the_client(void **state)
 static void a_relay_that_cannot_be_watched_is_refused(void **state)
 {
 	(void)state;
-	for (unsigned good = 0; good < 3; good++) {
+	for (unsigned good = 0; good < 2; good++) {
 		struct fixture f;
 		int client_fd = set_up(&f);
 
 		f.listener = tcp_listen(&f.target);
+		fail_calls(CALL_SENDMSG, 0, 1, EAGAIN);
 		assert_int_equal(start(&f, client_fd, HEADER, TIMEOUT_MS), 0);
 		fail_calls(CALL_EPOLL_CTL, good, 1, ENOMEM);
 		run_until(f.loop, &f.done);
-		assert_int_equal(f.result, RELAY_REFUSED);
+		assert_int_equal(f.result, RELAY_FAILED);
 		assert_int_equal(f.error, -ENOMEM);
 		tear_down(&f);
 	}
-	relay_free(NULL);
 }
 
 int main(void)

@@ -122,8 +122,8 @@ static void a_client_has_no_more_than_its_share_without_a_verdict(void **state)
 		close(clients[i]);
 	worker_stop(f.worker);
 	ends = worker_ends(f.worker);
-	assert_int_equal(ends[CONN_TOO_MANY_PENDING], 1);
-	assert_int_equal(ends[CONN_CLIENT_GONE] + ends[CONN_STOPPED], 3);
+	assert_int_equal(ends[END_TOO_MANY_PENDING], 1);
+	assert_int_equal(ends[END_CLIENT_GONE] + ends[END_STOPPED], 3);
 	worker_free(f.worker);
 	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, 10, &f.worker), 0);
 	assert_int_equal(worker_start(f.worker), 0);
