@@ -228,9 +228,10 @@ bool conn_evict_oldest(struct env *env)
 
 void conn_end_all(struct env *env)
 {
-	while (!list_empty(&env->undecided)) {
-		struct conn *c = container_of(env->undecided.next, struct conn, link);
+	struct list *next;
 
-		end(c, END_STOPPED, 0);
+	for (struct list *l = env->undecided.next; l != &env->undecided; l = next) {
+		next = l->next;
+		end(container_of(l, struct conn, link), END_STOPPED, 0);
 	}
 }
