@@ -6,16 +6,28 @@
 
 #define SKIP 64 /* after a failure: making a pipe in vain costs five calls of the kernel */
 
-static void pipe_free(struct pipe *pipe)
+/*
+ * The first few are large, since those serve bulk, and large ones save calls.
+ * All pipes of a user together must not have too many pages, pipe(7),
+ * pipe-user-pages-soft: so the more there are the smaller they get.
+ */
+static const struct {
+	size_t made;
+	int size;
+} sizes[] = {{16, 1048576}, {48, 262144}};
+
+static void pipe_free(struct pipes *p, struct pipe *pipe)
 {
+	p->made--;
 	close(pipe->fd[0]);
 	close(pipe->fd[1]);
 	free(pipe);
 }
 
-static struct pipe *pipe_new(void)
+static struct pipe *pipe_new(struct pipes *p)
 {
 	struct pipe *pipe = malloc(sizeof(*pipe));
+	int size = -1;
 
 	if (pipe == NULL)
 		return NULL;
@@ -24,11 +36,18 @@ static struct pipe *pipe_new(void)
 		free(pipe);
 		return NULL;
 	}
-	/* Beyond pipe-user-pages-soft growing is refused, and new pipes have one or two pages. */
-	if (fcntl(pipe->fd[1], F_SETPIPE_SZ, PIPES_SIZE) < 0 && fcntl(pipe->fd[1], F_GETPIPE_SZ) < PIPES_ROOM) {
-		pipe_free(pipe);
+	p->made++;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]) && size < 0; i++)
+		if (p->made <= sizes[i].made)
+			size = fcntl(pipe->fd[1], F_SETPIPE_SZ, sizes[i].size);
+	/* Beyond the limit growing is refused, and new pipes have one or two pages. */
+	if (size < 0)
+		size = fcntl(pipe->fd[1], F_GETPIPE_SZ);
+	if (size < PIPES_ROOM) {
+		pipe_free(p, pipe);
 		return NULL;
 	}
+	pipe->size = (size_t)size;
 	return pipe;
 }
 
@@ -42,7 +61,7 @@ bool pipes_ready(struct pipes *p)
 		p->skip--;
 		return false;
 	}
-	pipe = pipe_new();
+	pipe = pipe_new(p);
 	if (pipe == NULL)
 		p->skip = SKIP;
 	pipes_put(p, pipe);
@@ -66,7 +85,7 @@ void pipes_put(struct pipes *p, struct pipe *pipe)
 	if (pipe == NULL)
 		return;
 	if (pipe->len > 0 || p->n == PIPES_STOCK) {
-		pipe_free(pipe);
+		pipe_free(p, pipe);
 		return;
 	}
 	pipe->next = p->first;
@@ -77,5 +96,5 @@ void pipes_put(struct pipes *p, struct pipe *pipe)
 void pipes_close(struct pipes *p)
 {
 	while (p->n > 0)
-		pipe_free(pipes_get(p));
+		pipe_free(p, pipes_get(p));
 }

@@ -9,13 +9,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define PIPES_ROOM  65536  /* bytes that any of them takes at once, at least */
-#define PIPES_SIZE  262144 /* wished for */
+#define PIPES_ROOM  65536 /* bytes that any of them takes at once, at least */
 #define PIPES_STOCK 32
 
 struct pipe {
 	int fd[2];         /* to read from, to write to */
 	size_t len;        /* bytes in it; kept by its user */
+	size_t size;       /* how much can be asked to be put into it */
 	struct pipe *next; /* in the stock */
 };
 
@@ -23,6 +23,7 @@ struct pipe {
 struct pipes {
 	struct pipe *first;
 	size_t n;
+	size_t made;   /* that exist, in the stock or not */
 	unsigned skip; /* calls until another pipe is tried to be made */
 };
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -59,6 +60,22 @@ static enum flow_result flow_finish(struct relay *r, int from)
 	return flow_break(r, from);
 }
 
+/*
+ * Both ends wait for each other's small pieces, and Nagle's algorithm would
+ * delay all but the first. Many connections never send a second one.
+ */
+static void before_send(struct relay *r, int from)
+{
+	struct relay_flow *f = &r->flow[from];
+	int on = 1;
+
+	if (f->sent && !f->nodelay) {
+		setsockopt(r->side[!from].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		f->nodelay = true;
+	}
+	f->sent = true;
+}
+
 /* Counts towards a change between the two ways of moving. */
 static void flow_speaks(struct relay_flow *f, bool for_change, uint8_t enough)
 {
@@ -84,6 +101,7 @@ static enum flow_result flow_copy(struct relay *r, int from)
 			return flow_finish(r, from);
 		if (n < 0)
 			return errno == EAGAIN ? FLOW_WAITS : FLOW_RESET;
+		before_send(r, from);
 		n = send(r->side[!from].fd, buf, (size_t)n, MSG_NOSIGNAL);
 		if (n < 0)
 			return flow_stalls(r, from);
@@ -110,8 +128,8 @@ static enum flow_result flow_spill(struct relay *r, int from, const uint8_t *res
 	return flow_stalls(r, from);
 }
 
-/* Small pieces. ending: the source's end may be behind what it has. */
-static enum flow_result flow_small(struct relay *r, int from, bool ending)
+/* Small pieces. events are those of the source. */
+static enum flow_result flow_small(struct relay *r, int from, uint32_t events)
 {
 	uint8_t *buf = r->env->scratch;
 
@@ -126,6 +144,7 @@ static enum flow_result flow_small(struct relay *r, int from, bool ending)
 		if (n < 0)
 			return errno == EAGAIN ? FLOW_WAITS : FLOW_RESET;
 
+		before_send(r, from);
 		sent = send(r->side[!from].fd, buf, (size_t)n, MSG_NOSIGNAL);
 		if (sent < 0 && errno != EAGAIN)
 			return flow_stalls(r, from);
@@ -133,9 +152,15 @@ static enum flow_result flow_small(struct relay *r, int from, bool ending)
 			return flow_spill(r, from, buf + (sent > 0 ? sent : 0), (size_t)(n - (sent > 0 ? sent : 0)));
 
 		flow_speaks(&r->flow[from], n == RELAY_SCRATCH, BULK_FULL);
-		/* epoll(7): a read that got less than it asked for has emptied the queue, so the next edge will tell. */
-		if (n < RELAY_SCRATCH && !ending)
+		/*
+		 * epoll(7): a read that got less than it asked for has emptied the
+		 * queue, so the next edge will tell. And if the end was there
+		 * before the read, it is all that is left.
+		 */
+		if (n < RELAY_SCRATCH && (events & ENDS) == 0)
 			return FLOW_WAITS;
+		if (n < RELAY_SCRATCH && (events & ENDS) == EPOLLRDHUP)
+			return flow_finish(r, from);
 	}
 	return FLOW_YIELDS;
 }
@@ -162,9 +187,9 @@ static enum flow_result flow_bulk(struct relay *r, int from)
 			if (!f->bulk) { /* it was only a piece that had to wait */
 				pipes_put(&r->env->pipes, pipe);
 				r->pipe[from] = NULL;
-				return flow_small(r, from, true);
+				return flow_small(r, from, EPOLLHUP);
 			}
-			n = splice(r->side[from].fd, NULL, pipe->fd[1], NULL, PIPES_SIZE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+			n = splice(r->side[from].fd, NULL, pipe->fd[1], NULL, pipe->size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 			if (n < 0) {
 				int err = errno;
 
@@ -201,14 +226,14 @@ static void close_with_reset(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
-/* Moves what a direction has. True: its source was reset. */
-static bool flow_run(struct relay *r, int from, bool ending)
+/* Moves what a direction has. events are those of its source, EPOLLHUP if they are not known. True: it was reset. */
+static bool flow_run(struct relay *r, int from, uint32_t events)
 {
 	struct relay_flow *f = &r->flow[from];
 	enum flow_result result;
 
 	f->blocked = false;
-	result = f->bulk || r->pipe[from] != NULL ? flow_bulk(r, from) : flow_small(r, from, ending);
+	result = f->bulk || r->pipe[from] != NULL ? flow_bulk(r, from) : flow_small(r, from, events);
 	switch (result) {
 	case FLOW_WAITS:
 	case FLOW_ENDED:
@@ -238,10 +263,10 @@ static void on_side(struct relay *r, int side, uint32_t events)
 
 	r->active = (uint32_t)(loop_now(env->loop) / 1000);
 	if (!from->ended && (events & (EPOLLIN | ENDS)))
-		reset = flow_run(r, side, events & ENDS);
+		reset = flow_run(r, side, events);
 	/* What waited for this side to take more may find its own source's end behind it. */
 	if (!reset && !to->ended && to->blocked && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)))
-		reset = flow_run(r, !side, true);
+		reset = flow_run(r, !side, EPOLLHUP);
 	/* An error on a side from which nothing is to come any more shows only here. */
 	if (!reset && (events & EPOLLERR) && from->ended && !to->ended) {
 		close_with_reset(r->side[!side].fd);
@@ -296,6 +321,19 @@ void relay_close(struct relay *r)
 	for (int from = CLIENT; from <= BACKEND; from++)
 		pipes_put(&r->env->pipes, r->pipe[from]);
 	r->pipe[CLIENT] = r->pipe[BACKEND] = NULL;
+}
+
+void relay_keep_alive(struct relay *r)
+{
+	int on = 1, seconds = 300;
+
+	if (r->keepalive || r->starting)
+		return;
+	for (int side = CLIENT; side <= BACKEND; side++) {
+		setsockopt(r->side[side].fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+		setsockopt(r->side[side].fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+	}
+	r->keepalive = true;
 }
 
 uint32_t relay_idle(const struct relay *r)

@@ -47,6 +47,8 @@ struct relay_flow {
 	bool ended : 1;   /* the other side knows, or takes no more */
 	bool broken : 1;  /* the other side was reset, and a write to it has taken the error */
 	bool bulk : 1;    /* goes by splice */
+	bool sent : 1;    /* the other side was written to */
+	bool nodelay : 1; /* and it has TCP_NODELAY, or needs none */
 	uint8_t streak;   /* pieces in a row that speak for changing over */
 };
 
@@ -60,6 +62,7 @@ struct relay {
 	};
 	struct relay_flow flow[2];
 	bool starting;
+	bool keepalive;
 	uint32_t active; /* seconds on the loop's clock when something last came */
 };
 
@@ -85,6 +88,9 @@ void relay_close(struct relay *r);
 
 /* Seconds for which nothing has come from either side. */
 uint32_t relay_idle(const struct relay *r);
+
+/* Has the kernel look, every few minutes, whether the peers of an idle relay are still there, tcp(7). */
+void relay_keep_alive(struct relay *r);
 
 /* Between relay.c and relay_start.c: */
 

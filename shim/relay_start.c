@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -152,23 +153,33 @@ static int start_later(struct relay *r, const struct relay_backend *backend, boo
 	return err < 0 || again ? err : wait_connected(r);
 }
 
-static void tune(const struct relay *r, const struct addr_endpoint *target)
+/*
+ * A host-wide default of bbr would pace loopback down to a fraction of its
+ * speed. Asked once, since it is one for all sockets.
+ */
+static bool default_is_bbr(int fd)
+{
+	static atomic_int known; /* 0: not asked yet, 1: no, 2: yes */
+	char name[16] = "";
+	socklen_t len = sizeof(name);
+
+	if (known == 0) {
+		getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len);
+		known = strncmp(name, "bbr", 3) == 0 ? 2 : 1;
+	}
+	return known == 2;
+}
+
+static void tune(struct relay *r, const struct addr_endpoint *target)
 {
 	static const char reno[] = "reno";
-	int on = 1;
+	int fd = r->side[BACKEND].fd;
 
-	/* Both ends wait for each other's small pieces; Nagle's algorithm would delay them. */
-	setsockopt(r->side[CLIENT].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	/* So that a client that has vanished is found one day. */
-	setsockopt(r->side[CLIENT].fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	if (target->u.sa.sa_family == AF_UNIX)
-		return;
-	setsockopt(r->side[BACKEND].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (addr_endpoint_is_loopback(target))
-		/* A host-wide default of bbr would pace loopback down to a fraction of its speed. */
-		setsockopt(r->side[BACKEND].fd, IPPROTO_TCP, TCP_CONGESTION, reno, sizeof(reno) - 1);
-	else
-		setsockopt(r->side[BACKEND].fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+		r->flow[CLIENT].nodelay = true;
+	else if (addr_endpoint_is_loopback(target) && default_is_bbr(fd))
+		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, reno, sizeof(reno) - 1);
+	r->flow[CLIENT].sent = true; /* the header, or the hello */
 }
 
 static int start(struct relay *r, const struct relay_backend *backend)

@@ -8,6 +8,9 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+/* Seconds; before, it would only cost two calls for each short connection. */
+#define KEEPALIVE_AFTER 60
+
 /* There may be many that do nothing: each byte counts. */
 struct relayed {
 	struct relay relay;
@@ -128,7 +131,7 @@ void relayed_new(struct env *env, int fd, const struct route *route, const struc
 	}
 }
 
-void relayed_end_idle(struct env *env, uint32_t seconds)
+void relayed_sweep(struct env *env, uint32_t seconds)
 {
 	struct list *next;
 
@@ -136,8 +139,10 @@ void relayed_end_idle(struct env *env, uint32_t seconds)
 		struct relayed *r = container_of(l, struct relayed, link);
 
 		next = l->next;
-		if (relay_idle(&r->relay) >= seconds)
+		if (seconds > 0 && relay_idle(&r->relay) >= seconds)
 			end(r, END_IDLE_TIMEOUT, 0);
+		else if (relay_idle(&r->relay) >= KEEPALIVE_AFTER)
+			relay_keep_alive(&r->relay);
 	}
 }
 

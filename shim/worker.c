@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define ACCEPTS  16  /* in one go, then connections have their turn */
+#define SWEEP_MS 30000 /* between two looks at the relays that are idle */
 #define PAUSE_MS 100 /* after an accept that failed for want of descriptors or memory */
 
 struct listener {
@@ -167,19 +168,14 @@ static void on_sweep(struct loop_timer *t)
 	struct worker *w = container_of(t, struct worker, sweep);
 	unsigned timeout = w->env.conf->idle_timeout_ms;
 
-	if (timeout == 0)
-		return;
-	relayed_end_idle(&w->env, timeout / 1000);
-	loop_timer_set(w->env.loop, t, timeout / 8);
+	relayed_sweep(&w->env, timeout / 1000);
+	loop_timer_set(w->env.loop, t, timeout > 0 && timeout / 8 < SWEEP_MS ? timeout / 8 : SWEEP_MS);
 }
 
 static void use_conf(struct worker *w)
 {
 	channels_use_conf(&w->channels, w->env.conf);
-	if (w->env.conf->idle_timeout_ms > 0)
-		loop_timer_set(w->env.loop, &w->sweep, 0);
-	else
-		loop_timer_unset(w->env.loop, &w->sweep);
+	loop_timer_set(w->env.loop, &w->sweep, 0);
 }
 
 static void use_listeners(struct worker *w, const struct listen_set *set)
