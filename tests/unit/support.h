@@ -40,8 +40,8 @@ enum call {
 	CALL_SENDMSG,
 	CALL_EPOLL_CTL,
 	CALL_EPOLL_CREATE,
-	CALL_SETPIPE, /* fcntl(2): F_SETPIPE_SZ */
-	CALL_GETPIPE, /* F_GETPIPE_SZ */
+	CALL_SETPIPE,      /* fcntl(2) with F_SETPIPE_SZ */
+	CALL_SETPIPE_TINY, /* the same for a pipe that has two pages only */
 	CALLS,
 };
 
