@@ -201,6 +201,7 @@ int relay_open(struct relay *r, struct relay_env *env, int client_fd, const stru
 		.env = env,
 		.side = {{.fd = client_fd}, {.fd = -1}},
 		.starting = true,
+		.active = (uint32_t)(loop_now(env->loop) / 1000),
 	};
 	err = start(r, backend);
 	if (err < 0)

@@ -544,6 +544,19 @@ static void a_relay_that_waits_for_its_backend_can_be_closed(void **state)
 	}
 }
 
+static void a_relay_that_waits_for_its_backend_is_not_idle_yet(void **state)
+{
+	struct fixture f;
+	int client_fd = set_up(&f), fds[4], n = fill_tcp_queue(&f, fds);
+
+	(void)state;
+	assert_int_equal(start(&f, client_fd, HEADER, TIMEOUT_MS), 0);
+	assert_int_equal(relay_idle(&f.relay), 0);
+	while (n > 0)
+		close(fds[--n]);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -570,6 +583,7 @@ int main(void)
 		TEST(a_unix_backend_that_goes_while_its_queue_is_full_is_refused),
 		TEST(want_of_memory_at_another_attempt_fails_the_relay),
 		TEST(a_relay_that_waits_for_its_backend_can_be_closed),
+		TEST(a_relay_that_waits_for_its_backend_is_not_idle_yet),
 	};
 
 	return cmocka_run_group_tests_name("relay_start", tests, group_begin, NULL);
