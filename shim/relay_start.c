@@ -58,8 +58,7 @@ static int send_first(struct relay *r, const uint8_t *header, size_t header_len,
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 	ssize_t n;
 
-	if (header_len + peeked_len == 0)
-		return 0;
+	/* Also with nothing to send: so it is known whether the connection is there. */
 	n = sendmsg(r->side[BACKEND].fd, &msg, MSG_NOSIGNAL);
 	if (n < 0)
 		return -errno;

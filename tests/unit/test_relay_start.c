@@ -447,6 +447,27 @@ static void a_tcp_backend_that_refuses_late_is_told_by_done(void **state)
 	tear_down(&f);
 }
 
+/* What relay_open() promises does not depend on there being something to send. */
+static void with_nothing_to_send_first_a_backend_is_waited_for_all_the_same(void **state)
+{
+	struct fixture f;
+	int client_fd = set_up(&f), fds[4], n;
+
+	(void)state;
+	close(tcp_listen(&f.target));
+	assert_int_equal(start(&f, client_fd, "", TIMEOUT_MS), -ECONNREFUSED);
+	tear_down(&f);
+
+	client_fd = set_up(&f);
+	n = fill_tcp_queue(&f, fds);
+	assert_int_equal(start(&f, client_fd, "", 100), 0);
+	run_until(f.loop, &f.done);
+	assert_int_equal(f.result, RELAY_TIMEOUT);
+	while (n > 0)
+		close(fds[--n]);
+	tear_down(&f);
+}
+
 static void a_unix_backend_whose_queue_was_full_gets_the_first_bytes_with_the_header(void **state)
 {
 	struct fixture f;
@@ -579,6 +600,7 @@ int main(void)
 		TEST(a_client_that_ends_its_direction_while_the_backend_is_called_is_answered),
 		TEST(a_tcp_backend_that_answers_late_gets_the_header_and_the_first_bytes_in_one_piece),
 		TEST(a_tcp_backend_that_refuses_late_is_told_by_done),
+		TEST(with_nothing_to_send_first_a_backend_is_waited_for_all_the_same),
 		TEST(a_unix_backend_whose_queue_was_full_gets_the_first_bytes_with_the_header),
 		TEST(a_unix_backend_that_goes_while_its_queue_is_full_is_refused),
 		TEST(want_of_memory_at_another_attempt_fails_the_relay),
