@@ -88,6 +88,10 @@ static void on_connected(struct loop_watch *w, uint32_t events)
 		return;
 	}
 	n = recv(r->side[CLIENT].fd, scratch, RELAY_SCRATCH, MSG_PEEK);
+	if (n < 0 && errno != EAGAIN) { /* a socket tells its error once */
+		r->env->done(r, RELAY_RESET, 0);
+		return;
+	}
 	err = send_first(r, r->start->header, r->start->header_len, scratch, n > 0 ? (size_t)n : 0);
 	if (err == 0)
 		err = relay_joined(r);

@@ -392,6 +392,23 @@ static void a_client_that_ends_its_direction_while_the_backend_is_called_is_answ
 	tear_down(&f);
 }
 
+/* A socket tells its error once, and looking for first bytes may be what is told. */
+static void a_reset_of_a_client_that_has_said_nothing_is_seen_while_the_backend_is_called(void **state)
+{
+	struct fixture f;
+	int client_fd = set_up(&f);
+
+	(void)state;
+	f.listener = tcp_listen(&f.target);
+	fail_calls(CALL_SENDMSG, 0, 1, EAGAIN);
+	assert_int_equal(start(&f, client_fd, HEADER, TIMEOUT_MS), 0);
+	close_reset(f.client);
+	f.client = -1;
+	run_until(f.loop, &f.done);
+	assert_int_equal(f.result, RELAY_RESET);
+	tear_down(&f);
+}
+
 /* The queue takes one; a SYN that comes then is dropped, and comes again after a second. */
 static int fill_tcp_queue(struct fixture *f, int *fds)
 {
@@ -598,6 +615,7 @@ int main(void)
 		TEST(half_a_header_is_worse_than_none),
 		TEST(all_that_came_while_the_backend_was_called_is_sent_with_the_header),
 		TEST(a_client_that_ends_its_direction_while_the_backend_is_called_is_answered),
+		TEST(a_reset_of_a_client_that_has_said_nothing_is_seen_while_the_backend_is_called),
 		TEST(a_tcp_backend_that_answers_late_gets_the_header_and_the_first_bytes_in_one_piece),
 		TEST(a_tcp_backend_that_refuses_late_is_told_by_done),
 		TEST(with_nothing_to_send_first_a_backend_is_waited_for_all_the_same),
