@@ -5,7 +5,37 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+
+enum { CLIENT, BACKEND }; /* of relay.side and relay.flow */
+
+/* Reads at an end what is there; with nobody else writing, that is what the relay has sent. */
+static void drain(int fd)
+{
+	uint8_t buf[CHUNK];
+
+	while (recv(fd, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		;
+}
+
+/* Brings a direction, named after the side that it comes from, to the point where it splices. */
+static void make_bulk(struct fixture *f, int from)
+{
+	for (int i = 0; i < 100 && !f->relay.flow[from].bulk; i++) {
+		struct stream w = {.total = CHUNK};
+
+		stream_write(&w, from == CLIENT ? f->client : f->backend);
+		run_for(f->loop, 1);
+		drain(from == CLIENT ? f->backend : f->client);
+	}
+	assert_true(f->relay.flow[from].bulk);
+	for (int i = 0; i < 20; i++) {
+		run_for(f->loop, 1);
+		drain(from == CLIENT ? f->backend : f->client);
+	}
+	assert_null(f->relay.pipe[from]);
+}
 
 static void bytes_go_both_ways_unchanged(void **state)
 {
@@ -263,7 +293,9 @@ static void goes_on_by_itself(int messages)
 		assert_int_equal(start(&f, client_fd, "", TIMEOUT_MS), 0);
 		await_backend(&f);
 		run_for(f.loop, 0);
-		assert_int_equal(setsockopt(f.backend, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
+		make_bulk(&f, BACKEND);
+		pipes_close(&f.env.pipes);
+		assert_int_equal(setsockopt(f.backend, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof(large)), 0);
 		for (int i = 0; i < messages; i++) {
 			w.total = w.at + size;
 			if (stream_write(&w, f.backend) < size)
@@ -293,7 +325,9 @@ static void no_pipe_is_held_after_a_stop_to_be_fair_if_that_was_all(void **state
 
 	(void)state;
 	set_up_joined_unix(&f);
-	assert_int_equal(setsockopt(f.backend, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
+	assert_int_equal(setsockopt(f.backend, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof(large)), 0);
+	make_bulk(&f, BACKEND);
+	pipes_close(&f.env.pipes);
 	before = count_fds();
 	fail_calls(CALL_SETPIPE, 0, 1, EPERM); /* 16 slots, and 16 rounds of them */
 	for (int i = 0; i < 256; i++) {
@@ -305,6 +339,7 @@ static void no_pipe_is_held_after_a_stop_to_be_fair_if_that_was_all(void **state
 		wait_fd(f.client, POLLIN);
 		stream_read(&r, f.client, CHUNK);
 	}
+	assert_null(f.relay.pipe[BACKEND]);
 	pipes_close(&f.env.pipes);
 	assert_int_equal(count_fds(), before);
 	tear_down(&f);
@@ -490,6 +525,290 @@ static void a_relay_can_be_freed_at_any_time_and_leaves_nothing_behind(void **st
 	}
 }
 
+static void an_idle_relay_is_small(void **state)
+{
+	(void)state;
+	if (sizeof(void *) == 8)
+		assert_true(sizeof(struct relay) <= 72);
+}
+
+static void small_pieces_need_neither_a_pipe_nor_splice(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	set_up_joined(&f);
+	for (int i = 0; i < 200; i++) {
+		transfer(&f, 1 + (size_t)i * 70, 1 + (size_t)(199 - i) * 70, CHUNK);
+		assert_true(f.relay.pipe[CLIENT] == NULL && f.relay.pipe[BACKEND] == NULL);
+	}
+	assert_int_equal(calls_of(CALL_SPLICE), 0);
+	tear_down(&f);
+}
+
+static void a_direction_that_carries_much_splices_until_it_carries_little_again(void **state)
+{
+	(void)state;
+	for (int from = CLIENT; from <= BACKEND; from++) {
+		struct fixture f;
+		unsigned spliced;
+
+		set_up_joined(&f);
+		spliced = calls_of(CALL_SPLICE);
+		transfer(&f, from == CLIENT ? 8 * MB : 0, from == BACKEND ? 8 * MB : 0, CHUNK);
+		assert_true(calls_of(CALL_SPLICE) > spliced);
+		assert_true(f.relay.flow[from].bulk);
+		assert_false(f.relay.flow[!from].bulk);
+		for (int i = 0; i < 10; i++)
+			transfer(&f, 100, 100, CHUNK);
+		assert_false(f.relay.flow[from].bulk);
+		spliced = calls_of(CALL_SPLICE);
+		for (int i = 0; i < 10; i++)
+			transfer(&f, 100, 100, CHUNK);
+		assert_int_equal(calls_of(CALL_SPLICE), spliced);
+		/* And the other way again. */
+		transfer(&f, from == CLIENT ? 8 * MB : 0, from == BACKEND ? 8 * MB : 0, CHUNK);
+		assert_true(f.relay.flow[from].bulk);
+		tear_down(&f);
+	}
+}
+
+/* What the kernel does not take at once, of whatever length, comes after the rest, and small pieces go on as such. */
+static void what_cannot_be_written_at_once_waits_in_a_pipe(void **state)
+{
+	static const struct {
+		size_t len, taken; /* 0: nothing */
+	} cases[] = {
+		{1, 0}, {2, 1}, {4096, 0}, {4096, 1}, {4096, 4095}, {4097, 0}, {20000, 12345}, {65535, 0}, {65535, 1}, {65535, 65534},
+		{RELAY_SCRATCH, 0}, {RELAY_SCRATCH, 1}, {RELAY_SCRATCH, RELAY_SCRATCH - 1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct stream w = {.state = 9, .total = cases[i].len}, r = w;
+		struct fixture f;
+		int queued = 0;
+		unsigned spliced;
+
+		set_up_joined_unix(&f); /* so that all of it is there at once */
+		assert_int_equal(stream_write(&w, f.backend), cases[i].len);
+		assert_int_equal(ioctl(f.relay.side[BACKEND].fd, FIONREAD, &queued), 0);
+		assert_int_equal(queued, cases[i].len);
+		if (cases[i].taken == 0)
+			fail_calls(CALL_SEND, 0, 1, EAGAIN);
+		else
+			cut_next(CALL_SEND, cases[i].taken);
+		run_for(f.loop, 5);
+		assert_int_equal(fail_none(), 0);
+		assert_true(calls_of(CALL_SPLICE) > 0);
+		while (r.at < r.total) {
+			wait_fd(f.client, POLLIN);
+			stream_read(&r, f.client, CHUNK);
+		}
+		run_for(f.loop, 5);
+		assert_null(f.relay.pipe[BACKEND]);
+		spliced = calls_of(CALL_SPLICE);
+		for (int j = 0; j < 10; j++)
+			transfer(&f, 100, 100, CHUNK);
+		assert_int_equal(calls_of(CALL_SPLICE), spliced);
+		tear_down(&f);
+	}
+}
+
+/* The way to the backend has small buffers, so that some of what a client sends has to wait. */
+static void set_up_tight(struct fixture *f)
+{
+	int client_fd = set_up(f), small = 4096;
+
+	f->listener = tcp_listen(&f->target);
+	assert_int_equal(setsockopt(f->listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	assert_int_equal(start(f, client_fd, "", TIMEOUT_MS), 0);
+	assert_int_equal(setsockopt(f->relay.side[BACKEND].fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	await_backend(f);
+	run_for(f->loop, 5);
+}
+
+/* Sends small pieces as a client until one of them has to wait. */
+static void fill_until_one_waits(struct fixture *f, struct stream *w)
+{
+	for (int i = 0; i < 100 && f->relay.pipe[CLIENT] == NULL; i++) {
+		w->total = w->at + 3000;
+		assert_int_equal(stream_write(w, f->client), 3000);
+		run_for(f->loop, 2);
+	}
+	assert_non_null(f->relay.pipe[CLIENT]);
+	assert_true(f->relay.pipe[CLIENT]->len > 0);
+	assert_false(f->relay.flow[CLIENT].bulk);
+}
+
+static void a_piece_that_waits_arrives_before_what_follows_it_and_before_the_end(void **state)
+{
+	struct stream w = {.state = 5}, r = w;
+	struct fixture f;
+
+	(void)state;
+	set_up_tight(&f);
+	fill_until_one_waits(&f, &w);
+	w.total = w.at + 1234; /* behind it, in the client's queue */
+	assert_int_equal(stream_write(&w, f.client), 1234);
+	shutdown(f.client, SHUT_WR);
+	run_for(f.loop, 5);
+	while (r.at < w.at) {
+		run_for(f.loop, 0);
+		wait_fd(f.backend, POLLIN);
+		stream_read(&r, f.backend, 1001);
+	}
+	run_for(f.loop, 5);
+	assert_eof(f.backend);
+	assert_null(f.relay.pipe[CLIENT]);
+	transfer(&f, 0, 1000, CHUNK);
+	tear_down(&f);
+}
+
+static void what_a_client_sent_before_its_reset_and_waits_in_a_pipe_arrives(void **state)
+{
+	struct stream w = {.state = 5}, r = w;
+	struct fixture f;
+	char byte;
+
+	(void)state;
+	set_up_tight(&f);
+	fill_until_one_waits(&f, &w);
+	close_reset(f.client);
+	f.client = -1;
+	run_for(f.loop, 10);
+	while (r.at < w.at) {
+		run_for(f.loop, 1);
+		wait_fd(f.backend, POLLIN);
+		stream_read(&r, f.backend, 5000);
+	}
+	if (!f.done)
+		run_until(f.loop, &f.done);
+	assert_int_equal(f.result, RELAY_RESET);
+	wait_fd(f.backend, POLLIN);
+	assert_true(read(f.backend, &byte, 1) <= 0);
+	tear_down(&f);
+}
+
+static void with_tiny_pipes_the_bytes_are_copied(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	set_up_joined(&f);
+	fail_calls(CALL_SETPIPE_TINY, 0, 100000000, EPERM);
+	transfer(&f, 3 * MB, 2 * MB, CHUNK);
+	transfer(&f, MB, MB, 3001);
+	assert_int_equal(calls_of(CALL_SPLICE), 0);
+	fail_none();
+	tear_down(&f);
+}
+
+/* More than one go copies, with nobody whose reading or writing would wake the relay. */
+static void copying_goes_on_by_itself_after_a_stop_to_be_fair(void **state)
+{
+	int large = 16 * MB, client_fd;
+	struct stream w = {.state = 4, .total = 6 * MB}, r = w;
+	struct fixture f;
+	size_t written = 0, n;
+
+	(void)state;
+	client_fd = set_up(&f);
+	dir_make();
+	f.target = dir_endpoint("web");
+	f.listener = unix_listen("web", SOCK_STREAM, 8);
+	assert_int_equal(setsockopt(client_fd, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof(large)), 0);
+	assert_int_equal(setsockopt(f.client, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof(large)), 0);
+	while ((n = stream_write(&w, f.client)) > 0)
+		written += n;
+	usleep(20000);
+	fail_calls(CALL_PIPE2, 0, 100000000, EMFILE);
+	assert_int_equal(start(&f, client_fd, "", TIMEOUT_MS), 0);
+	assert_int_equal(setsockopt(f.relay.side[BACKEND].fd, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof(large)), 0);
+	await_backend(&f);
+	run_for(f.loop, 100);
+	assert_true(written > 2 * MB); /* 16 times the scratch are one */
+	while (r.at < written)
+		assert_true(stream_read(&r, f.backend, CHUNK) > 0);
+	fail_none();
+	dir_remove();
+	tear_down(&f);
+}
+
+static void a_failing_splice_or_write_ends_what_it_has_to(void **state)
+{
+	static const struct {
+		enum call call;
+		unsigned good; /* calls before: 0 reads from the source, 1 writes to the other side */
+		int error;
+		bool bulk, reset;
+	} cases[] = {
+		{CALL_SPLICE, 0, ENOMEM, true, true},
+		{CALL_SPLICE, 1, EPIPE, true, false},
+		{CALL_SEND, 0, EPIPE, false, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fixture f;
+
+		set_up_joined(&f);
+		if (cases[i].bulk)
+			make_bulk(&f, CLIENT);
+		assert_int_equal(write(f.client, "x", 1), 1);
+		fail_calls(cases[i].call, cases[i].good, 1, cases[i].error);
+		run_for(f.loop, 10);
+		assert_int_equal(fail_none(), 0);
+		assert_int_equal(f.done, cases[i].reset);
+		if (cases[i].reset) {
+			assert_int_equal(f.result, RELAY_RESET);
+			assert_reset(f.backend);
+		} else {
+			/* What the client sends has nowhere to go; what it gets still comes. */
+			assert_true(f.relay.flow[CLIENT].ended);
+			assert_null(f.relay.pipe[CLIENT]);
+			transfer(&f, 0, MB, CHUNK);
+			close_end(&f.backend);
+			run_until(f.loop, &f.done);
+			assert_int_equal(f.result, RELAY_DONE);
+		}
+		tear_down(&f);
+	}
+}
+
+static void resets_and_ends_are_passed_on_by_a_direction_that_splices(void **state)
+{
+	(void)state;
+	for (int from = CLIENT; from <= BACKEND; from++) {
+		for (int reset = 0; reset < 2; reset++) {
+			struct fixture f;
+			int *ends[2] = {&f.client, &f.backend};
+
+			set_up_joined(&f);
+			make_bulk(&f, from);
+			if (reset)
+				close_reset(*ends[from]);
+			else
+				shutdown(*ends[from], SHUT_WR);
+			if (reset) {
+				*ends[from] = -1;
+				run_until(f.loop, &f.done);
+				assert_int_equal(f.result, RELAY_RESET);
+				assert_reset(*ends[!from]);
+			} else {
+				run_for(f.loop, 10);
+				assert_eof(*ends[!from]);
+				assert_false(f.done);
+				transfer(&f, from == BACKEND ? MB : 0, from == CLIENT ? MB : 0, CHUNK);
+				close_end(ends[!from]);
+				run_until(f.loop, &f.done);
+				assert_int_equal(f.result, RELAY_DONE);
+			}
+			tear_down(&f);
+		}
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -514,6 +833,16 @@ int main(void)
 		TEST(a_clients_reset_after_its_half_close_reaches_the_backend),
 		TEST(an_answer_is_delivered_though_the_backend_takes_no_more),
 		TEST(a_relay_can_be_freed_at_any_time_and_leaves_nothing_behind),
+		TEST(an_idle_relay_is_small),
+		TEST(small_pieces_need_neither_a_pipe_nor_splice),
+		TEST(a_direction_that_carries_much_splices_until_it_carries_little_again),
+		TEST(what_cannot_be_written_at_once_waits_in_a_pipe),
+		TEST(a_piece_that_waits_arrives_before_what_follows_it_and_before_the_end),
+		TEST(what_a_client_sent_before_its_reset_and_waits_in_a_pipe_arrives),
+		TEST(with_tiny_pipes_the_bytes_are_copied),
+		TEST(copying_goes_on_by_itself_after_a_stop_to_be_fair),
+		TEST(a_failing_splice_or_write_ends_what_it_has_to),
+		TEST(resets_and_ends_are_passed_on_by_a_direction_that_splices),
 	};
 
 	return cmocka_run_group_tests_name("relay", tests, group_begin, NULL);
