@@ -126,13 +126,14 @@ static enum flow_result flow_small(struct relay *r, int from, bool ending)
 		if (n < 0)
 			return errno == EAGAIN ? FLOW_WAITS : FLOW_RESET;
 
+		/* Before it is known what the other side takes: much for a slow reader is bulk as well. */
+		flow_speaks(&r->flow[from], n == RELAY_SCRATCH, BULK_FULL);
 		sent = send(r->side[!from].fd, buf, (size_t)n, MSG_NOSIGNAL);
 		if (sent < 0 && errno != EAGAIN)
 			return flow_stalls(r, from);
 		if (sent < n)
 			return flow_spill(r, from, buf + (sent > 0 ? sent : 0), (size_t)(n - (sent > 0 ? sent : 0)));
 
-		flow_speaks(&r->flow[from], n == RELAY_SCRATCH, BULK_FULL);
 		/* epoll(7): a read that got less than it asked for has emptied the queue, so the next edge will tell. */
 		if (n < RELAY_SCRATCH && !ending)
 			return FLOW_WAITS;

@@ -690,6 +690,18 @@ static void what_a_client_sent_before_its_reset_and_waits_in_a_pipe_arrives(void
 	tear_down(&f);
 }
 
+/* One who reads slowly is where most of the bytes go: downloads. */
+static void a_direction_whose_reader_is_slow_becomes_bulk_too(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	set_up_tight(&f);
+	transfer(&f, 2 * MB, 0, CHUNK);
+	assert_true(f.relay.flow[CLIENT].bulk);
+	tear_down(&f);
+}
+
 static void with_tiny_pipes_the_bytes_are_copied(void **state)
 {
 	struct fixture f;
@@ -839,6 +851,7 @@ int main(void)
 		TEST(what_cannot_be_written_at_once_waits_in_a_pipe),
 		TEST(a_piece_that_waits_arrives_before_what_follows_it_and_before_the_end),
 		TEST(what_a_client_sent_before_its_reset_and_waits_in_a_pipe_arrives),
+		TEST(a_direction_whose_reader_is_slow_becomes_bulk_too),
 		TEST(with_tiny_pipes_the_bytes_are_copied),
 		TEST(copying_goes_on_by_itself_after_a_stop_to_be_fair),
 		TEST(a_failing_splice_or_write_ends_what_it_has_to),
