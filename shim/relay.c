@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define EVENTS     (EPOLLIN | EPOLLRDHUP | EPOLLET)
+#define EVENTS     (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 #define EVENTS_OUT (EVENTS | EPOLLOUT) /* only asked for where a write has once found its socket full */
 #define ENDS       (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
 #define ROUNDS     16    /* in one go, then others have their turn */
@@ -110,8 +110,8 @@ static enum flow_result flow_spill(struct relay *r, int from, const uint8_t *res
 	return flow_stalls(r, from);
 }
 
-/* Small pieces. ending: the source's end may be behind what it has. */
-static enum flow_result flow_small(struct relay *r, int from, bool ending)
+/* Small pieces. short_read: one that gets less than it asked for may have left something, if only the source's end. */
+static enum flow_result flow_small(struct relay *r, int from, bool short_read)
 {
 	uint8_t *buf = r->env->scratch;
 
@@ -135,7 +135,7 @@ static enum flow_result flow_small(struct relay *r, int from, bool ending)
 			return flow_spill(r, from, buf + (sent > 0 ? sent : 0), (size_t)(n - (sent > 0 ? sent : 0)));
 
 		/* epoll(7): a read that got less than it asked for has emptied the queue, so the next edge will tell. */
-		if (n < RELAY_SCRATCH && !ending)
+		if (n < RELAY_SCRATCH && !short_read)
 			return FLOW_WAITS;
 	}
 	return FLOW_YIELDS;
@@ -203,13 +203,13 @@ static void close_with_reset(int fd)
 }
 
 /* Moves what a direction has. True: its source was reset. */
-static bool flow_run(struct relay *r, int from, bool ending)
+static bool flow_run(struct relay *r, int from, bool short_read)
 {
 	struct relay_flow *f = &r->flow[from];
 	enum flow_result result;
 
 	f->blocked = false;
-	result = f->bulk || r->pipe[from] != NULL ? flow_bulk(r, from) : flow_small(r, from, ending);
+	result = f->bulk || r->pipe[from] != NULL ? flow_bulk(r, from) : flow_small(r, from, short_read);
 	switch (result) {
 	case FLOW_WAITS:
 	case FLOW_ENDED:
@@ -238,8 +238,11 @@ static void on_side(struct relay *r, int side, uint32_t events)
 	bool reset = false;
 
 	r->active = (uint32_t)(loop_now(env->loop) / 1000);
-	if (!from->ended && (events & (EPOLLIN | ENDS)))
-		reset = flow_run(r, side, events & ENDS);
+	/* recv(2) stops short at TCP's urgent byte and goes on behind it; splice(2) does not even go on. */
+	if (events & EPOLLPRI)
+		from->bulk = false;
+	if (!from->ended && (events & (EPOLLIN | EPOLLPRI | ENDS)))
+		reset = flow_run(r, side, events & (EPOLLPRI | ENDS));
 	/* What waited for this side to take more may find its own source's end behind it. */
 	if (!reset && !to->ended && to->blocked && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)))
 		reset = flow_run(r, !side, true);

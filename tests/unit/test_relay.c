@@ -702,6 +702,35 @@ static void a_direction_whose_reader_is_slow_becomes_bulk_too(void **state)
 	tear_down(&f);
 }
 
+/* recv(2) and splice(2) both stop short at TCP's urgent byte, whatever is behind it. It itself is out of band, tcp(7). */
+static void an_urgent_byte_does_not_hold_up_what_is_behind_it(void **state)
+{
+	(void)state;
+	for (int bulk = 0; bulk < 2; bulk++) {
+		char buf[7] = {0};
+		struct fixture f;
+
+		set_up_joined(&f);
+		if (bulk)
+			make_bulk(&f, CLIENT);
+		assert_int_equal(send(f.client, "AAA", 3, 0), 3);
+		assert_int_equal(send(f.client, "!", 1, MSG_OOB), 1);
+		assert_int_equal(send(f.client, "BBB", 3, 0), 3);
+		usleep(5000);
+		run_for(f.loop, 20);
+		read_all(f.backend, buf, 6);
+		assert_string_equal(buf, "AAABBB");
+		/* On its own it does no harm either. */
+		assert_int_equal(send(f.client, "!", 1, MSG_OOB), 1);
+		run_for(f.loop, 5);
+		transfer(&f, 100, 100, CHUNK);
+		shutdown(f.client, SHUT_WR);
+		run_for(f.loop, 5);
+		assert_eof(f.backend);
+		tear_down(&f);
+	}
+}
+
 static void with_tiny_pipes_the_bytes_are_copied(void **state)
 {
 	struct fixture f;
@@ -852,6 +881,7 @@ int main(void)
 		TEST(a_piece_that_waits_arrives_before_what_follows_it_and_before_the_end),
 		TEST(what_a_client_sent_before_its_reset_and_waits_in_a_pipe_arrives),
 		TEST(a_direction_whose_reader_is_slow_becomes_bulk_too),
+		TEST(an_urgent_byte_does_not_hold_up_what_is_behind_it),
 		TEST(with_tiny_pipes_the_bytes_are_copied),
 		TEST(copying_goes_on_by_itself_after_a_stop_to_be_fair),
 		TEST(a_failing_splice_or_write_ends_what_it_has_to),
