@@ -304,5 +304,8 @@ void relay_close(struct relay *r)
 
 uint32_t relay_idle(const struct relay *r)
 {
-	return (uint32_t)(loop_now(r->env->loop) / 1000) - r->active;
+	uint32_t begun = (uint32_t)(loop_now(r->env->loop) / 1000) - r->active;
+
+	/* Neither the first of them nor the one at hand may be a whole one. */
+	return begun > 0 ? begun - 1 : 0;
 }

@@ -83,7 +83,7 @@ int relay_open(struct relay *r, struct relay_env *env, int client_fd, const stru
 /* Closes both sides at once. */
 void relay_close(struct relay *r);
 
-/* Seconds for which nothing has come from either side. */
+/* Whole seconds for which nothing has come from either side; may be one too few. */
 uint32_t relay_idle(const struct relay *r);
 
 /* Between relay.c and relay_start.c: */

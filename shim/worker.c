@@ -219,7 +219,7 @@ static void update_handoffs(struct worker *w)
 /*
  * One pass over all relays now and then, rather than a timer for each: so a
  * relay that does nothing costs nothing, and one that is idle lives at most
- * an eighth longer than it should.
+ * an eighth and two seconds longer than it should.
  */
 static void on_sweep(struct loop_timer *t)
 {
@@ -228,7 +228,7 @@ static void on_sweep(struct loop_timer *t)
 
 	if (timeout == 0)
 		return;
-	relayed_end_idle(&w->env, timeout / 1000);
+	relayed_end_idle(&w->env, (timeout + 999) / 1000);
 	loop_timer_set(w->env.loop, t, timeout / 8);
 }
 

@@ -850,6 +850,33 @@ static void resets_and_ends_are_passed_on_by_a_direction_that_splices(void **sta
 	}
 }
 
+static void a_relay_is_idle_only_for_seconds_in_which_nothing_came(void **state)
+{
+	struct fixture f;
+	uint64_t since;
+
+	(void)state;
+	set_up_joined(&f);
+	/* Never more than it was, wherever in a second it began. */
+	for (int i = 0; i < 3; i++) {
+		transfer(&f, 1, 0, CHUNK);
+		since = loop_now(f.loop);
+		do {
+			run_for(f.loop, 50);
+			assert_true(relay_idle(&f.relay) * 1000 <= loop_now(f.loop) - since);
+		} while (loop_now(f.loop) - since < 1300);
+		run_for(f.loop, 137);
+	}
+	transfer(&f, 1, 0, CHUNK);
+	since = loop_now(f.loop);
+	run_for(f.loop, 2100);
+	assert_true(relay_idle(&f.relay) >= 1);
+	/* Either side ends it. */
+	transfer(&f, 0, 1, CHUNK);
+	assert_int_equal(relay_idle(&f.relay), 0);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -886,6 +913,7 @@ int main(void)
 		TEST(copying_goes_on_by_itself_after_a_stop_to_be_fair),
 		TEST(a_failing_splice_or_write_ends_what_it_has_to),
 		TEST(resets_and_ends_are_passed_on_by_a_direction_that_splices),
+		TEST(a_relay_is_idle_only_for_seconds_in_which_nothing_came),
 	};
 
 	return cmocka_run_group_tests_name("relay", tests, group_begin, NULL);
