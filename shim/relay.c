@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define EVENTS     (EPOLLIN | EPOLLRDHUP | EPOLLET)
+#define EVENTS     (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 #define EVENTS_OUT (EVENTS | EPOLLOUT) /* only asked for where a write has once found its socket full */
 #define ENDS       (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
 #define ROUNDS     16    /* in one go, then others have their turn */
@@ -144,6 +144,8 @@ static enum flow_result flow_small(struct relay *r, int from, uint32_t events)
 		if (n < 0)
 			return errno == EAGAIN ? FLOW_WAITS : FLOW_RESET;
 
+		/* Before it is known what the other side takes: much for a slow reader is bulk as well. */
+		flow_speaks(&r->flow[from], n == RELAY_SCRATCH, BULK_FULL);
 		before_send(r, from);
 		sent = send(r->side[!from].fd, buf, (size_t)n, MSG_NOSIGNAL);
 		if (sent < 0 && errno != EAGAIN)
@@ -151,15 +153,15 @@ static enum flow_result flow_small(struct relay *r, int from, uint32_t events)
 		if (sent < n)
 			return flow_spill(r, from, buf + (sent > 0 ? sent : 0), (size_t)(n - (sent > 0 ? sent : 0)));
 
-		flow_speaks(&r->flow[from], n == RELAY_SCRATCH, BULK_FULL);
 		/*
 		 * epoll(7): a read that got less than it asked for has emptied the
 		 * queue, so the next edge will tell. And if the end was there
-		 * before the read, it is all that is left.
+		 * before the read, it is all that is left. Not so if there is
+		 * urgent data, before which each read stops.
 		 */
-		if (n < RELAY_SCRATCH && (events & ENDS) == 0)
+		if (n < RELAY_SCRATCH && (events & (ENDS | EPOLLPRI)) == 0)
 			return FLOW_WAITS;
-		if (n < RELAY_SCRATCH && (events & ENDS) == EPOLLRDHUP)
+		if (n < RELAY_SCRATCH && (events & (ENDS | EPOLLPRI)) == EPOLLRDHUP)
 			return flow_finish(r, from);
 	}
 	return FLOW_YIELDS;
@@ -262,7 +264,10 @@ static void on_side(struct relay *r, int side, uint32_t events)
 	bool reset = false;
 
 	r->active = (uint32_t)(loop_now(env->loop) / 1000);
-	if (!from->ended && (events & (EPOLLIN | ENDS)))
+	/* recv(2) stops short at TCP's urgent byte and goes on behind it; splice(2) does not even go on. */
+	if (events & EPOLLPRI)
+		from->bulk = false;
+	if (!from->ended && (events & (EPOLLIN | EPOLLPRI | ENDS)))
 		reset = flow_run(r, side, events);
 	/* What waited for this side to take more may find its own source's end behind it. */
 	if (!reset && !to->ended && to->blocked && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)))
@@ -338,5 +343,8 @@ void relay_keep_alive(struct relay *r)
 
 uint32_t relay_idle(const struct relay *r)
 {
-	return (uint32_t)(loop_now(r->env->loop) / 1000) - r->active;
+	uint32_t begun = (uint32_t)(loop_now(r->env->loop) / 1000) - r->active;
+
+	/* Neither the first of them nor the one at hand may be a whole one. */
+	return begun > 0 ? begun - 1 : 0;
 }

@@ -86,7 +86,7 @@ int relay_open(struct relay *r, struct relay_env *env, int client_fd, const stru
 /* Closes both sides at once. */
 void relay_close(struct relay *r);
 
-/* Seconds for which nothing has come from either side. */
+/* Whole seconds for which nothing has come from either side; may be one too few. */
 uint32_t relay_idle(const struct relay *r);
 
 /* Has the kernel look, every few minutes, whether the peers of an idle relay are still there, tcp(7). */

@@ -59,8 +59,7 @@ static int send_first(struct relay *r, const uint8_t *header, size_t header_len,
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 	ssize_t n;
 
-	if (header_len + peeked_len == 0)
-		return 0;
+	/* Also with nothing to send: so it is known whether the connection is there. */
 	n = sendmsg(r->side[BACKEND].fd, &msg, MSG_NOSIGNAL);
 	if (n < 0)
 		return -errno;
@@ -90,6 +89,10 @@ static void on_connected(struct loop_watch *w, uint32_t events)
 		return;
 	}
 	n = recv(r->side[CLIENT].fd, scratch, RELAY_SCRATCH, MSG_PEEK);
+	if (n < 0 && errno != EAGAIN) { /* a socket tells its error once */
+		r->env->done(r, RELAY_RESET, 0);
+		return;
+	}
 	err = send_first(r, r->start->header, r->start->header_len, scratch, n > 0 ? (size_t)n : 0);
 	if (err == 0)
 		err = relay_joined(r);
@@ -212,6 +215,7 @@ int relay_open(struct relay *r, struct relay_env *env, int client_fd, const stru
 		.env = env,
 		.side = {{.fd = client_fd}, {.fd = -1}},
 		.starting = true,
+		.active = (uint32_t)(loop_now(env->loop) / 1000),
 	};
 	err = start(r, backend);
 	if (err < 0)

@@ -161,14 +161,14 @@ static void on_ended(struct env *env)
 /*
  * One pass over all relays now and then, rather than a timer for each: so a
  * relay that does nothing costs nothing, and one that is idle lives at most
- * an eighth longer than it should.
+ * an eighth and two seconds longer than it should.
  */
 static void on_sweep(struct loop_timer *t)
 {
 	struct worker *w = container_of(t, struct worker, sweep);
 	unsigned timeout = w->env.conf->idle_timeout_ms;
 
-	relayed_sweep(&w->env, timeout / 1000);
+	relayed_sweep(&w->env, (timeout + 999) / 1000);
 	loop_timer_set(w->env.loop, t, timeout > 0 && timeout / 8 < SWEEP_MS ? timeout / 8 : SWEEP_MS);
 }
 
