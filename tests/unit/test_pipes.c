@@ -172,7 +172,8 @@ static void after_a_failure_no_pipe_is_tried_for_a_while(void **state)
 {
 	static const struct {
 		enum call call;
-		int times, error;
+		unsigned times;
+		int error;
 	} cases[] = {{CALL_PIPE2, 1, EMFILE}, {CALL_MALLOC, 1, ENOMEM}, {CALL_SETPIPE_TINY, 2, EPERM}};
 
 	(void)state;
