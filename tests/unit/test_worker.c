@@ -230,6 +230,28 @@ static void when_all_is_full_the_oldest_without_a_verdict_makes_room(void **stat
 	tear_down(&f);
 }
 
+static void one_who_has_his_share_already_makes_nobody_leave(void **state)
+{
+	struct fixture f;
+	int other, greedy[3], more;
+
+	(void)state;
+	set_up(&f, 4);
+	other = connect_from(&f.listeners.v[0].addr, "127.0.0.2");
+	for (int i = 0; i < 3; i++)
+		greedy[i] = connect_from(&f.listeners.v[0].addr, "127.0.0.3");
+	assert_open(greedy[2]);
+	more = connect_from(&f.listeners.v[0].addr, "127.0.0.3");
+	assert_eof(more);
+	assert_open(other);
+	assert_open(greedy[0]);
+	close(more);
+	close(other);
+	for (int i = 0; i < 3; i++)
+		close(greedy[i]);
+	tear_down(&f);
+}
+
 static void a_reload_to_fewer_connections_ends_none_and_takes_none(void **state)
 {
 	struct fixture f;
@@ -372,6 +394,7 @@ int main(void)
 		TEST(new_listeners_replace_the_old_ones),
 		TEST(new_listeners_are_served_though_one_who_waited_at_an_old_one_has_gone),
 		TEST(when_all_is_full_the_oldest_without_a_verdict_makes_room),
+		TEST(one_who_has_his_share_already_makes_nobody_leave),
 		TEST(a_reload_to_fewer_connections_ends_none_and_takes_none),
 		TEST(accepting_goes_on_after_a_pause_for_want_of_descriptors),
 		TEST(idle_relays_end_once_a_reload_says_when),
