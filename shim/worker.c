@@ -113,10 +113,10 @@ static void accept_some(struct worker *w, int fd, unsigned max)
 		}
 		w->said_short = false;
 		peer = addr_from_sockaddr((const struct sockaddr *)&ss);
-		/* Full, but of some it is not known yet whether they mean it. */
-		if (w->env.n >= w->max_connections)
-			conn_evict_oldest(&w->env);
 		conn_new(&w->env, conn, &peer);
+		/* Too many, but of some it is not known yet whether they mean it. Not before, since it may have been turned away. */
+		if (w->env.n > w->max_connections)
+			conn_evict_oldest(&w->env);
 	}
 	if (w->accepting && !has_room(w)) {
 		if (!w->said_full)

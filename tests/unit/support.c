@@ -19,6 +19,7 @@
 
 static int fds_before;
 static char dir[64];
+static _Thread_local size_t malloc_size;
 
 static struct {
 	unsigned good, times;
@@ -50,6 +51,11 @@ unsigned fail_none(void)
 unsigned calls_of(enum call call)
 {
 	return planned[call].called;
+}
+
+size_t last_malloc(void)
+{
+	return malloc_size;
 }
 
 void cut_next(enum call call, size_t len)
@@ -108,6 +114,7 @@ int __wrap_fcntl(int fd, int cmd, ...);
 
 void *__wrap_malloc(size_t size)
 {
+	malloc_size = size;
 	return fails(CALL_MALLOC) ? NULL : __real_malloc(size);
 }
 

@@ -56,6 +56,9 @@ unsigned fail_none(void);
 /* How often this was called since the test began. */
 unsigned calls_of(enum call call);
 
+/* What the last call of malloc() asked for. */
+size_t last_malloc(void);
+
 /* The next sendmsg(2), or send(2), takes so many bytes only. */
 void cut_next(enum call call, size_t len);
 
