@@ -1,0 +1,36 @@
+"""The TLS clients whose hellos are recorded: what is run, and what its hello has to say.
+
+SNI and ALPN names are what the command or the client's documentation promises; tshark has to read the same.
+"""
+
+from typing import NamedTuple
+
+
+class Client(NamedTuple):
+    name: str  # of the vector, ok-real-NAME.bin
+    debian: int
+    packages: str
+    command: str  # for bash, in an empty directory; {port} of 127.0.0.1 and {here}, the folder of the small programs
+    sni: str
+    alpn: str  # names parted by commas, "-": none
+
+
+S_CLIENT = "openssl s_client -connect 127.0.0.1:{port}"
+GNUTLS = "gnutls-cli --insecure -p {port} 127.0.0.1"
+CURL = "curl -sk -m 9 --resolve web.example.org:{port}:127.0.0.1 https://web.example.org:{port}/"
+
+CLIENTS = [
+    Client("openssl-tls13", 12, "openssl", f"{S_CLIENT} -tls1_3 -servername chat.example.org -alpn xmpp-client",
+           "chat.example.org", "xmpp-client"),
+    Client("openssl-tls12", 12, "openssl", f"{S_CLIENT} -tls1_2 -servername chat.example.org -alpn h2,http/1.1",
+           "chat.example.org", "h2,http/1.1"),
+    Client("openssl-bare", 12, "openssl", f"{S_CLIENT} -noservername", "-", "-"),
+    Client("openssl-tls12-no-sni-xmpp-server", 12, "openssl", f"{S_CLIENT} -tls1_2 -noservername -alpn xmpp-server",
+           "-", "xmpp-server"),
+    Client("gnutls", 12, "gnutls-bin", f"{GNUTLS} --sni-hostname=chat.example.org --alpn=xmpp-client",
+           "chat.example.org", "xmpp-client"),
+    Client("gnutls-no-alpn", 12, "gnutls-bin", f"{GNUTLS} --sni-hostname=old.example.org", "old.example.org", "-"),
+    Client("python", 12, "python3", "/usr/bin/python3 {here}/python_ssl.py {port} py.example.org xmpp-client h2",
+           "py.example.org", "xmpp-client,h2"),
+    Client("curl-h2", 12, "curl", f"{CURL} --http2", "web.example.org", "h2,http/1.1"),
+]
