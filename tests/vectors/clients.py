@@ -18,6 +18,9 @@ class Client(NamedTuple):
 S_CLIENT = "openssl s_client -connect 127.0.0.1:{port}"
 GNUTLS = "gnutls-cli --insecure -p {port} 127.0.0.1"
 CURL = "curl -sk -m 9 --resolve web.example.org:{port}:127.0.0.1 https://web.example.org:{port}/"
+MBEDTLS = "cc -o client {here}/mbedtls.c -lmbedtls -lmbedx509 -lmbedcrypto && ./client {port}"
+WOLFSSL = "cc -o client {here}/wolfssl.c -lwolfssl && ./client {port}"
+TSTCLNT = "tstclnt -h 127.0.0.1 -p {port} -a chat.example.org -o -D"
 
 CLIENTS = [
     Client("openssl-tls13", 12, "openssl", f"{S_CLIENT} -tls1_3 -servername chat.example.org -alpn xmpp-client",
@@ -27,9 +30,25 @@ CLIENTS = [
     Client("openssl-bare", 12, "openssl", f"{S_CLIENT} -noservername", "-", "-"),
     Client("openssl-tls12-no-sni-xmpp-server", 12, "openssl", f"{S_CLIENT} -tls1_2 -noservername -alpn xmpp-server",
            "-", "xmpp-server"),
+    Client("openssl-13", 13, "openssl", f"{S_CLIENT} -servername chat.example.org -alpn xmpp-client",
+           "chat.example.org", "xmpp-client"),
     Client("gnutls", 12, "gnutls-bin", f"{GNUTLS} --sni-hostname=chat.example.org --alpn=xmpp-client",
            "chat.example.org", "xmpp-client"),
     Client("gnutls-no-alpn", 12, "gnutls-bin", f"{GNUTLS} --sni-hostname=old.example.org", "old.example.org", "-"),
+    Client("gnutls-13", 13, "gnutls-bin", f"{GNUTLS} --sni-hostname=chat.example.org --alpn=xmpp-client",
+           "chat.example.org", "xmpp-client"),
+    Client("nss", 12, "libnss3-tools", TSTCLNT, "chat.example.org", "-"),
+    Client("nss-13", 13, "libnss3-tools", TSTCLNT, "chat.example.org", "-"),
+    Client("mbedtls", 12, "gcc libc6-dev libmbedtls-dev", f"{MBEDTLS} chat.example.org xmpp-client",
+           "chat.example.org", "xmpp-client"),
+    Client("mbedtls-13", 13, "gcc libc6-dev libmbedtls-dev", f"{MBEDTLS} chat.example.org xmpp-client h2",
+           "chat.example.org", "xmpp-client,h2"),
+    Client("wolfssl", 12, "gcc libc6-dev libwolfssl-dev", f"{WOLFSSL} chat.example.org xmpp-client",
+           "chat.example.org", "xmpp-client"),
+    Client("wolfssl-13", 13, "gcc libc6-dev libwolfssl-dev", f"{WOLFSSL} chat.example.org xmpp-client",
+           "chat.example.org", "xmpp-client"),
+    Client("java", 12, "openjdk-17-jdk-headless", "java {here}/Client.java {port} chat.example.org xmpp-client",
+           "chat.example.org", "xmpp-client"),
     Client("python", 12, "python3", "/usr/bin/python3 {here}/python_ssl.py {port} py.example.org xmpp-client h2",
            "py.example.org", "xmpp-client,h2"),
     Client("curl-h2", 12, "curl", f"{CURL} --http2", "web.example.org", "h2,http/1.1"),
