@@ -18,9 +18,14 @@ class Client(NamedTuple):
 S_CLIENT = "openssl s_client -connect 127.0.0.1:{port}"
 GNUTLS = "gnutls-cli --insecure -p {port} 127.0.0.1"
 CURL = "curl -sk -m 9 --resolve web.example.org:{port}:127.0.0.1 https://web.example.org:{port}/"
+# wget can be given no address for a name, so it gets one that is loopback anywhere.
+WGET = "wget -q -t 1 --no-check-certificate https://localhost:{port}/"
 MBEDTLS = "cc -o client {here}/mbedtls.c -lmbedtls -lmbedx509 -lmbedcrypto && ./client {port}"
 WOLFSSL = "cc -o client {here}/wolfssl.c -lwolfssl && ./client {port}"
 TSTCLNT = "tstclnt -h 127.0.0.1 -p {port} -a chat.example.org -o -D"
+CHROMIUM = ("chromium --headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+            "--disable-sync --no-first-run --user-data-dir=$PWD --host-resolver-rules='MAP web.example.org 127.0.0.1' "
+            "https://web.example.org:{port}/")
 
 CLIENTS = [
     Client("openssl-tls13", 12, "openssl", f"{S_CLIENT} -tls1_3 -servername chat.example.org -alpn xmpp-client",
@@ -39,6 +44,8 @@ CLIENTS = [
            "chat.example.org", "xmpp-client"),
     Client("nss", 12, "libnss3-tools", TSTCLNT, "chat.example.org", "-"),
     Client("nss-13", 13, "libnss3-tools", TSTCLNT, "chat.example.org", "-"),
+    Client("curl-nss", 12, "python3 libcurl3-nss", "/usr/bin/python3 {here}/curl_nss.py {port} web.example.org",
+           "web.example.org", "http/1.1,h2"),  # NSS puts the preferred one last
     Client("mbedtls", 12, "gcc libc6-dev libmbedtls-dev", f"{MBEDTLS} chat.example.org xmpp-client",
            "chat.example.org", "xmpp-client"),
     Client("mbedtls-13", 13, "gcc libc6-dev libmbedtls-dev", f"{MBEDTLS} chat.example.org xmpp-client h2",
@@ -52,4 +59,9 @@ CLIENTS = [
     Client("python", 12, "python3", "/usr/bin/python3 {here}/python_ssl.py {port} py.example.org xmpp-client h2",
            "py.example.org", "xmpp-client,h2"),
     Client("curl-h2", 12, "curl", f"{CURL} --http2", "web.example.org", "h2,http/1.1"),
+    Client("curl-13", 13, "curl", f"{CURL} --http1.1", "web.example.org", "http/1.1"),
+    Client("wget", 12, "wget", WGET, "localhost", "-"),
+    Client("wget-13", 13, "wget", WGET, "localhost", "-"),
+    Client("chromium", 12, "chromium", CHROMIUM, "web.example.org", "h2,http/1.1"),
+    Client("firefox", 12, "firefox-esr", "{here}/firefox {port} web.example.org", "web.example.org", "h2,http/1.1"),
 ]
