@@ -23,6 +23,7 @@ WGET = "wget -q -t 1 --no-check-certificate https://localhost:{port}/"
 MBEDTLS = "cc -o client {here}/mbedtls.c -lmbedtls -lmbedx509 -lmbedcrypto && ./client {port}"
 WOLFSSL = "cc -o client {here}/wolfssl.c -lwolfssl && ./client {port}"
 TSTCLNT = "tstclnt -h 127.0.0.1 -p {port} -a chat.example.org -o -D"
+GO_SENDXMPP = "echo hello | go-sendxmpp --tls -u user@chat.example.org -p secret -j 127.0.0.1:{port} to@chat.example.org"
 CHROMIUM = ("chromium --headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
             "--disable-sync --no-first-run --user-data-dir=$PWD --host-resolver-rules='MAP web.example.org 127.0.0.1' "
             "https://web.example.org:{port}/")
@@ -64,4 +65,16 @@ CLIENTS = [
     Client("wget-13", 13, "wget", WGET, "localhost", "-"),
     Client("chromium", 12, "chromium", CHROMIUM, "web.example.org", "h2,http/1.1"),
     Client("firefox", 12, "firefox-esr", "{here}/firefox {port} web.example.org", "web.example.org", "h2,http/1.1"),
+    Client("go-sendxmpp", 12, "go-sendxmpp", GO_SENDXMPP, "chat.example.org", "xmpp-client"),
+    Client("go-sendxmpp-13", 13, "go-sendxmpp", GO_SENDXMPP, "chat.example.org", "xmpp-client"),
+    # The older slixmpp names the host that it connects to, and an address is no name.
+    Client("slixmpp", 12, "python3-slixmpp", "/usr/bin/python3 {here}/slixmpp_client.py {port} chat.example.org", "-", "-"),
+    Client("slixmpp-13", 13, "python3-slixmpp", "/usr/bin/python3 {here}/slixmpp_client.py {port} chat.example.org",
+           "chat.example.org", "-"),
+    Client("nbxmpp", 12, "python3-nbxmpp glib-networking", "/usr/bin/python3 {here}/nbxmpp_client.py {port} chat.example.org",
+           "chat.example.org", "xmpp-client"),
+    Client("nbxmpp-13", 13, "python3-nbxmpp glib-networking", "/usr/bin/python3 {here}/nbxmpp_client.py {port} chat.example.org",
+           "chat.example.org", "xmpp-client"),
+    Client("profanity", 12, "profanity", "{here}/profanity {port} chat.example.org", "chat.example.org", "-"),
+    Client("profanity-13", 13, "profanity bsdutils", "{here}/profanity {port} chat.example.org", "chat.example.org", "-"),
 ]
