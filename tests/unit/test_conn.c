@@ -955,16 +955,16 @@ static void idle_relays_are_ended_and_busy_ones_are_not(void **state)
 		clients[i] = f.client;
 	}
 	f.client = -1;
-	relayed_end_idle(f.env, 1);
+	relayed_sweep(f.env, 1);
 	assert_int_equal(f.ended, 0);
 	for (int i = 0; i < 22; i++) {
 		run_for(f.env->loop, 100);
 		assert_int_equal(write(webs[1], "x", 1), 1); /* from either side */
 	}
 	run_for(f.env->loop, 10);
-	relayed_end_idle(f.env, 100);
+	relayed_sweep(f.env, 100);
 	assert_int_equal(f.ended, 0);
-	relayed_end_idle(f.env, 1);
+	relayed_sweep(f.env, 1);
 	assert_int_equal(f.ended, 2);
 	assert_int_equal(f.env->ends[END_IDLE_TIMEOUT], 2);
 	assert_eof(clients[0]);
