@@ -53,16 +53,29 @@ def test_clients_that_have_been_routed_do_not_count_as_pending(world, new_shim, 
 
 
 def test_beyond_max_connections_clients_wait_until_there_is_room(world, new_shim, port):
-    shim = new_shim(port, shim={"max-connections": "8", "workers": "1", "hello-timeout": "600s"})
-    before = shim.sockets()
-    with silent_clients(world, 8, port) as silent, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        until(lambda: shim.sockets() == before + 8, "eight clients to be accepted")
+    shim = new_shim(port, shim={"max-connections": "8", "workers": "1"})
+    with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        relayed = [stack.enter_context(world.tls(port=port)) for _ in range(8)]
         late = pool.submit(world.login, "alice", port=port)
+        shim.wait_event(event="full")
         settled(shim.mark, "the shim's log")
         assert not late.done()
         assert not shim.events(event="handed-off")
-        silent[0].close()
+        relayed[0].close()
         late.result(60).logout()
+
+
+def test_when_all_is_full_the_oldest_silent_client_goes_first(world, new_shim, port):
+    shim = new_shim(port, shim={"max-connections": "8", "workers": "1", "hello-timeout": "600s"})
+    before = shim.sockets()
+    with silent_clients(world, 8, port) as silent:
+        until(lambda: shim.sockets() == before + 8, "eight clients to be accepted")
+        world.login("alice", port=port).logout()
+        assert closed_without_a_word(silent[0])
+        shim.wait_event(event="closed", reason="evicted", peer="%s:%d" % silent[0].getsockname())
+        assert len(shim.events(reason="evicted")) == 1
+        silent[7].sendall(PLAIN)
+        assert b"400 Bad Request" in silent[7].recv(4096)
 
 
 def test_sessions_handed_over_do_not_count_as_connections(world, new_shim, port):
