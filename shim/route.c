@@ -21,7 +21,7 @@ bool route_is_hostname(const uint8_t *name, size_t len)
 			continue;
 		}
 		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		      c == '-' || c == '_') || ++label > 63)
+		      c == '-') || ++label > 63)
 			return false;
 	}
 	return label > 0;

@@ -46,7 +46,7 @@ struct route {
 const struct route *route_find(const struct route *routes, size_t n, const struct hello_info *info,
 			       const char **ret_alpn);
 
-/* Letters, digits, hyphens and underscores in labels of 1..63, a trailing dot allowed; nothing else. */
+/* Letters, digits and hyphens in labels of 1..63, RFC 1123 section 2.1; a trailing dot is allowed, and nothing else. */
 bool route_is_hostname(const uint8_t *name, size_t len);
 
 #endif
