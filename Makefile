@@ -115,5 +115,7 @@ uninstall:
 		$(DESTDIR)$(PLUGINDIR)/fdpass.so
 
 include tests/unit/unit.mk
+include tests/bench/bench.mk
+include tests/fuzz/fuzz.mk
 
 .PHONY: all proof deps demo check check-spec clean install uninstall

@@ -24,6 +24,7 @@ struct flow {
 	bool blocked;    /* dst was full: its EPOLLOUT goes on */
 	bool eof;        /* src has ended */
 	bool ended;      /* and dst knows, or dst takes no more */
+	bool broken;     /* dst was reset, and the write to it has taken the error */
 };
 
 struct relay {
@@ -66,14 +67,20 @@ static enum flow_result flow_break(struct relay *r, struct flow *f)
 /* A write to dst failed with errno. */
 static enum flow_result flow_stalls(struct relay *r, struct flow *f)
 {
-	if (errno != EAGAIN)
+	if (errno != EAGAIN) {
+		f->broken = errno != EPIPE;
 		return flow_break(r, f);
+	}
 	f->blocked = true;
 	return FLOW_WAITS;
 }
 
+/* src is at its end. */
 static enum flow_result flow_finish(struct relay *r, struct flow *f)
 {
+	/* A socket tells its error once. After that a reset reads like an orderly end, and a cut answer like a whole one. */
+	if ((f == &r->up ? &r->down : &r->up)->broken)
+		return FLOW_RESET;
 	shutdown(f->dst->fd, SHUT_WR);
 	return flow_break(r, f);
 }
@@ -169,6 +176,8 @@ static bool flow_run(struct relay *r, struct flow *f, bool news)
 	case FLOW_YIELDS:
 		/* Ask for an event that is there already, on the side we would wait for. */
 		f->blocked = f->in_pipe > 0;
+		if (!f->blocked)
+			pipes_put(r->pipes, f->pipe, true); /* perhaps nothing more comes */
 		loop_again(r->loop, f->blocked ? f->dst : f->src, EVENTS);
 		return false;
 	case FLOW_RESET:

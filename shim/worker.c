@@ -211,6 +211,7 @@ static void use_listeners(struct worker *w, const struct listen_set *set)
 	for (size_t i = 0; i < w->n_listeners; i++)
 		if (!listen_has(set, w->listeners[i].watch.fd))
 			accept_some(w, w->listeners[i].watch.fd, SOMAXCONN);
+	stop_accepting(w); /* a connection that ended at once has made room, and so started it again */
 	w->n_listeners = set->n;
 	for (size_t i = 0; i < set->n; i++)
 		w->listeners[i] = (struct listener){

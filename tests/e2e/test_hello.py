@@ -8,7 +8,7 @@ import time
 import pytest
 from rig.prosody import PASSWORD
 from rig.tls import TlsStream, client_hello, context, in_records
-from rig.wait import until
+from rig.wait import settled, until
 from rig.world import CLIENTS4, CLIENTS6, HOSTS
 from rig.xmpp import XmppClient
 
@@ -152,3 +152,13 @@ def test_a_client_of_tls_1_2_logs_in_too(world):
     ctx.maximum_version = ssl.TLSVersion.TLSv1_2
     with TlsStream(world.connect(), ctx, HOSTS[0]) as stream:
         assert XmppClient(stream, "alice", HOSTS[0], PASSWORD, "old").jid == f"alice@{HOSTS[0]}/old"
+
+
+def test_bytes_that_were_looked_at_do_not_wake_the_shim_again(world, new_shim, port):
+    """A level-triggered epoll would report them for ever, and the shim would never rest."""
+    shim = new_shim(port, shim={"hello-timeout": "600s"})
+    hello = client_hello(context(world.authority.cert, ["xmpp-client"]), HOSTS[0])
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(world.connect(port=port)).sendall(hello[:100])
+        settled(shim.process.cpu_seconds, "the shim to rest", 20)

@@ -248,8 +248,8 @@ def test_out_of_descriptors_is_answered_later_and_recovers(fresh):
     box.wait_until(lambda: hand_over(sender)[1] == "A")
 
 
-def test_shutdown_gives_queued_connections_back_and_removes_the_socket(fresh):
-    box = fresh()
+def shut_down_under_load(box):
+    """The answers to 200 connections of which some are, with luck, in the queue at SIGTERM."""
     sender = Sender(box.socket)
     pairs = {ident(): tcp_pair() for _ in range(200)}
     for unique, (_, accepted) in pairs.items():
@@ -259,11 +259,23 @@ def test_shutdown_gives_queued_connections_back_and_removes_the_socket(fresh):
     with pytest.raises(EOFError):
         while True:
             answers += sender.answers(1).items()
-    assert len(dict(answers)) == len(answers)
-    assert {verdict for _, verdict in answers} == {"A", "R"}
     box.process.wait(15)
     assert not box.socket.exists()
-    assert all(still_open(pairs[unique][0]) for unique, verdict in answers if verdict == "R")
+    assert len(dict(answers)) == len(answers)
+    verdicts = dict(answers)
+    assert set(verdicts.values()) <= {"A", "R"}
+    # Whoever was not adopted, with an answer or without, can be given to the next one.
+    assert all(still_open(pairs[unique][0]) for unique in pairs if verdicts.get(unique) != "A")
+    return verdicts.values()
+
+
+def test_shutdown_gives_queued_connections_back_and_removes_the_socket(fresh):
+    box = fresh()
+    for _ in range(20):
+        if "R" in shut_down_under_load(box):
+            return
+        box.start()
+    pytest.fail("none of the connections was ever in the queue")
 
 
 def still_open(client):

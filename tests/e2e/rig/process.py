@@ -98,3 +98,8 @@ class Process:
 
     def sockets(self):
         return sum(link.startswith("socket:") for link in self.fds())
+
+    def cpu_seconds(self):
+        """What its threads have used so far."""
+        return sum(int(open(f"/proc/{self.pid}/task/{task}/schedstat").read().split()[0]) / 1e9
+                   for task in os.listdir(f"/proc/{self.pid}/task"))
