@@ -36,7 +36,7 @@ class Haproxy(WebServer):
                 {TIMEOUTS}
             frontend web
                 log stdout format raw local0
-                log-format "addr=%ci port=%cp proto=%HV uri=%HPO status=%ST"
+                log-format "addr=%ci port=%cp proto=%HV uri=%HPO status=%ST authority=%[fc_pp_authority] id=%[fc_pp_unique_id,hex]"
             """) + binds + f"    http-request return status 200 content-type text/plain file {self.folder}/www/page.txt\n"
 
 
