@@ -1,12 +1,13 @@
 """Large and one-sided transfers through the relay arrive whole."""
 
 import hashlib
+import time
 from socket import SHUT_WR
 
 import pytest
 from rig.backend import Backend, read_all
 from rig.wait import until
-from rig.world import HOSTS, SERVER4
+from rig.world import CLIENTS4, CLIENTS6, HOSTS, SERVER4, SERVER6
 
 VERSIONS = ["--http1.1", "--http2"]
 
@@ -30,6 +31,43 @@ def test_a_hundred_megabytes_go_up_unchanged(world, new_shim, port, name, kind, 
                        "--upload-file", world.nginx.root / "big.bin")
     assert world.nginx.uploaded_sha256(name) == world.nginx.big_sha256
     (world.nginx.root / "upload" / name).unlink()
+
+
+@pytest.mark.parametrize("source", [CLIENTS4[0], CLIENTS6[0]])
+@pytest.mark.usefixtures("shim")
+def test_a_large_upload_waits_for_the_server_to_say_continue(world, name, source):
+    output = world.clients.curl(f"https://{HOSTS[0]}/upload/{name}", SERVER4 if "." in source else f"[{SERVER6}]",
+                                "--http1.1", "--header", "Expect: 100-continue", "--expect100-timeout", "60", "--verbose",
+                                "--upload-file", world.nginx.root / "big.bin", source=source)
+    assert "< HTTP/1.1 100 Continue" in output
+    assert world.nginx.uploaded_sha256(name) == world.nginx.big_sha256
+    (world.nginx.root / "upload" / name).unlink()
+
+
+@pytest.mark.usefixtures("shim")
+def test_an_upload_that_the_server_refuses_is_never_sent(world, name):
+    with world.tls(alpn=["http/1.1"]) as stream:
+        stream.sendall(f"PUT /upload/{name} HTTP/1.1\r\nHost: {HOSTS[0]}\r\nExpect: 100-continue\r\n"
+                       f"Content-Length: {10**12}\r\n\r\n".encode())
+        assert read_all(stream).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "unix"])
+def test_a_slow_reader_gets_everything_and_holds_up_nobody(world, new_shim, port, kind):
+    new_shim(port, web=world.nginx.unix if kind == "unix" else None, shim={"workers": "1"})
+    digest = hashlib.sha256()
+    with world.tls(alpn=["http/1.1"], port=port) as slow:
+        slow.sendall(f"GET /big.bin HTTP/1.1\r\nHost: {HOSTS[0]}\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = slow.recv().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        digest.update(body)
+        for _ in range(20):
+            time.sleep(0.05)
+            digest.update(slow.recv(1000))
+            assert world.clients.curl(f"https://{HOSTS[0]}:{port}/", SERVER4) == f"the web page of {HOSTS[0]}\n"
+        while piece := slow.recv():
+            digest.update(piece)
+    assert digest.hexdigest() == world.nginx.big_sha256
 
 
 @pytest.mark.usefixtures("shim")

@@ -90,6 +90,6 @@ class Clients:
                                   port, self.ca, to, body)
         assert status == 0, f"slixmpp: status {status}: {output}"
 
-    def s_client(self, server, *options):
+    def s_client(self, server, *options, stdin=""):
         return self.run("openssl", "s_client", "-connect", server, "-CAfile", self.ca,
-                        "-verify_return_error", *options, stdin="")
+                        "-verify_return_error", *options, stdin=stdin)

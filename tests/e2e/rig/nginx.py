@@ -13,6 +13,7 @@ from .process import Process, privileges
 TCP4 = "127.0.0.1:18443"
 TCP6 = "[::1]:18443"
 BARE = "127.0.0.1:18444"  # no PROXY header expected
+APPLICATION = ("127.0.0.1", 18080)  # what /app/ leads to, for a test to serve
 MIB = 1024 * 1024
 
 
@@ -67,7 +68,9 @@ class Nginx:
                 set_real_ip_from ::1;
                 set_real_ip_from unix:;
                 real_ip_header proxy_protocol;
+                ssl_protocols TLSv1.2 TLSv1.3;
                 sendfile on;
+                ssl_early_data on;
                 client_max_body_size 200m;
             """) + temps + servers + "}\n"
 
@@ -84,6 +87,14 @@ class Nginx:
                 location / {{ default_type text/plain; return 200 "the web page of {host}\\n"; }}
                 location = /big.bin {{ root {self.root}; }}
                 location /upload/ {{ root {self.root}; dav_methods PUT; }}
+                location /app/ {{
+                    proxy_pass http://{":".join(map(str, APPLICATION))};
+                    proxy_http_version 1.1;
+                    proxy_set_header Upgrade $http_upgrade;
+                    proxy_set_header Connection $http_connection;
+                    proxy_buffering off;
+                    proxy_read_timeout 1h;
+                }}
             }}
             """)
 

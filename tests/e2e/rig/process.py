@@ -29,13 +29,15 @@ class Process:
     """Ended by its own pid only. Start it from the main thread: the kernel sends
     the parent-death signal when the *thread* that forked ends."""
 
-    def __init__(self, name, argv, log, ns=None, prefix=None, env=None, nofile=None):
+    def __init__(self, name, argv, log, ns=None, prefix=None, env=None, nofile=None, passed=None):
+        """passed: a socket that the child inherits."""
         self.name = name
         self.argv = (prefix or privileges(None)) + argv
         self.log = log
         self.ns = ns
         self.env = env
         self.nofile = nofile
+        self.passed = [passed.fileno()] if passed else []
         self.child = None
 
     @property
@@ -49,7 +51,7 @@ class Process:
         with open(self.log, "ab") as out:
             def spawn():
                 return subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out,
-                                        stderr=subprocess.STDOUT, preexec_fn=limits,
+                                        stderr=subprocess.STDOUT, preexec_fn=limits, pass_fds=self.passed,
                                         env={**os.environ, **(self.env or {})})
             if self.ns:
                 with self.ns.inside():
@@ -103,3 +105,8 @@ class Process:
         """What its threads have used so far."""
         return sum(int(open(f"/proc/{self.pid}/task/{task}/schedstat").read().split()[0]) / 1e9
                    for task in os.listdir(f"/proc/{self.pid}/task"))
+
+    def memory(self):
+        """Resident, in KiB."""
+        with open(f"/proc/{self.pid}/status") as f:
+            return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))

@@ -25,8 +25,9 @@ def config(listen, web, fdpass=None, shim=None, routes=None, web_options=None):
 
 
 class Shim:
-    def __init__(self, folder, binary, ns, text, nofile=None, wrap=()):
-        """wrap: a command that ends by executing its arguments, put before everything else."""
+    def __init__(self, folder, binary, ns, text, nofile=None, wrap=(), passed=None):
+        """wrap: a command that ends by executing its arguments, put before everything else.
+        passed: a listening socket for it to use, as the service manager would hand it over."""
         folder.mkdir()
         self.conf = folder / "shim.conf"
         self.conf.write_text(text)
@@ -36,10 +37,13 @@ class Shim:
         self._notify_path.chmod(0o666)
         self._notify.settimeout(0)
         self._notified = []
+        self._passed = passed
+        if passed:
+            wrap = [*wrap, "bash", "-c", f'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&{passed.fileno()}', "bash"]
         prefix = list(wrap) + privileges("nobody", "nogroup", ["prosody"], ["net_bind_service"])
         self.process = Process(f"shim in {folder.name}", [str(binary), "-c", str(self.conf)],
                                folder / "shim.log", ns, prefix,
-                               {"NOTIFY_SOCKET": str(self._notify_path)}, nofile)
+                               {"NOTIFY_SOCKET": str(self._notify_path)}, nofile, passed)
 
     def start(self):
         self._notified = []

@@ -82,6 +82,11 @@ class World:
         self._shims.append(made)
         return made
 
+    def dual_stack_listener(self, port):
+        """One for both families, as a socket unit with BindIPv6Only=both makes it."""
+        with self.server.inside():
+            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+
     def connect(self, source=CLIENTS4[0], port=443, timeout=30):
         """A TCP connection from one of the clients' addresses to the server's of that family."""
         six = ":" in source
