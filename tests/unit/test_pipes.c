@@ -181,8 +181,10 @@ static void after_a_failure_no_pipe_is_tried_for_a_while(void **state)
 		unsigned tries = 0;
 
 		fail_calls(cases[i].call, 0, 1, cases[i].error);
+		if (cases[i].call == CALL_MALLOC) /* clang makes calloc() of malloc() and zeroing */
+			fail_calls(CALL_CALLOC, 0, 1, ENOMEM);
 		assert_null(pipes_get(&p));
-		assert_int_equal(fail_none(), 0);
+		assert_int_equal(fail_none(), cases[i].call == CALL_MALLOC);
 		/* Neither of the two ways of asking makes one, though one could be made. */
 		for (int j = 0; j < 10; j++) {
 			assert_false(pipes_ready(&p));
