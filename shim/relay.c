@@ -328,19 +328,6 @@ void relay_close(struct relay *r)
 	r->pipe[CLIENT] = r->pipe[BACKEND] = NULL;
 }
 
-void relay_keep_alive(struct relay *r)
-{
-	int on = 1, seconds = 300;
-
-	if (r->keepalive || r->starting)
-		return;
-	for (int side = CLIENT; side <= BACKEND; side++) {
-		setsockopt(r->side[side].fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-		setsockopt(r->side[side].fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
-	}
-	r->keepalive = true;
-}
-
 uint32_t relay_idle(const struct relay *r)
 {
 	uint32_t begun = (uint32_t)(loop_now(r->env->loop) / 1000) - r->active;

@@ -62,7 +62,6 @@ struct relay {
 	};
 	struct relay_flow flow[2];
 	bool starting;
-	bool keepalive;
 	uint32_t active; /* seconds on the loop's clock when something last came */
 };
 
@@ -88,9 +87,6 @@ void relay_close(struct relay *r);
 
 /* Whole seconds for which nothing has come from either side; may be one too few. */
 uint32_t relay_idle(const struct relay *r);
-
-/* Has the kernel look, every few minutes, whether the peers of an idle relay are still there, tcp(7). */
-void relay_keep_alive(struct relay *r);
 
 /* Between relay.c and relay_start.c: */
 

@@ -176,8 +176,12 @@ static bool default_is_bbr(int fd)
 static void tune(struct relay *r, const struct addr_endpoint *target)
 {
 	static const char reno[] = "reno";
-	int fd = r->side[BACKEND].fd;
+	int fd = r->side[BACKEND].fd, on = 1;
 
+	/* So that a peer that has vanished is found one day. */
+	setsockopt(r->side[CLIENT].fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	if (target->u.sa.sa_family != AF_UNIX && !addr_endpoint_is_loopback(target))
+		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	if (target->u.sa.sa_family == AF_UNIX)
 		r->flow[CLIENT].nodelay = true;
 	else if (addr_endpoint_is_loopback(target) && default_is_bbr(fd))

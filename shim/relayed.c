@@ -8,9 +8,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-/* Seconds; before, it would only cost two calls for each short connection. */
-#define KEEPALIVE_AFTER 60
-
 /* There may be many that do nothing: each byte counts. */
 struct relayed {
 	struct relay relay;
@@ -139,10 +136,8 @@ void relayed_sweep(struct env *env, uint32_t seconds)
 		struct relayed *r = container_of(l, struct relayed, link);
 
 		next = l->next;
-		if (seconds > 0 && relay_idle(&r->relay) >= seconds)
+		if (relay_idle(&r->relay) >= seconds)
 			end(r, END_IDLE_TIMEOUT, 0);
-		else if (relay_idle(&r->relay) >= KEEPALIVE_AFTER)
-			relay_keep_alive(&r->relay);
 	}
 }
 

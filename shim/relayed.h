@@ -20,7 +20,7 @@ void relayed_new(struct env *env, int fd, const struct route *route, const struc
 /* env->relay.done */
 void relayed_done(struct relay *relay, enum relay_result result, int error);
 
-/* To be called now and then: looks after those that are idle, and ends them after that many seconds; 0: never. */
+/* Ends those for which nothing has come for that many seconds. */
 void relayed_sweep(struct env *env, uint32_t seconds);
 
 /* Ends all of them. */

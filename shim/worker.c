@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #define ACCEPTS  16  /* in one go, then connections have their turn */
-#define SWEEP_MS 30000 /* between two looks at the relays that are idle */
 #define PAUSE_MS 100 /* after an accept that failed for want of descriptors or memory */
 
 struct listener {
@@ -168,8 +167,10 @@ static void on_sweep(struct loop_timer *t)
 	struct worker *w = container_of(t, struct worker, sweep);
 	unsigned timeout = w->env.conf->idle_timeout_ms;
 
+	if (timeout == 0)
+		return;
 	relayed_sweep(&w->env, (timeout + 999) / 1000);
-	loop_timer_set(w->env.loop, t, timeout > 0 && timeout / 8 < SWEEP_MS ? timeout / 8 : SWEEP_MS);
+	loop_timer_set(w->env.loop, t, timeout / 8);
 }
 
 static void use_conf(struct worker *w)

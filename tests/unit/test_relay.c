@@ -690,6 +690,60 @@ static void what_a_client_sent_before_its_reset_and_waits_in_a_pipe_arrives(void
 	tear_down(&f);
 }
 
+/* The end was told while something waited, and is told only once; so it has to be looked for afterwards. */
+static void an_end_behind_a_piece_that_had_to_wait_is_found(void **state)
+{
+	struct stream w = {.state = 9, .total = RELAY_SCRATCH}, r = w;
+	struct fixture f;
+	char byte;
+
+	(void)state;
+	set_up_joined_unix(&f);
+	assert_int_equal(stream_write(&w, f.backend), RELAY_SCRATCH);
+	assert_int_equal(write(f.backend, "z", 1), 1);
+	shutdown(f.backend, SHUT_WR);
+	cut_next(CALL_SEND, 1);
+	run_for(f.loop, 10);
+	assert_int_equal(fail_none(), 0);
+	while (r.at < r.total) {
+		wait_fd(f.client, POLLIN);
+		stream_read(&r, f.client, RELAY_SCRATCH - r.at);
+		run_for(f.loop, 1);
+	}
+	read_all(f.client, &byte, 1);
+	assert_int_equal(byte, 'z');
+	assert_eof(f.client);
+	tear_down(&f);
+}
+
+static void an_end_behind_what_could_not_be_copied_is_found_though_there_are_pipes_again(void **state)
+{
+	struct stream w = {.state = 5}, r = w;
+	struct fixture f;
+
+	(void)state;
+	set_up_tight(&f);
+	fail_calls(CALL_PIPE2, 0, 100000000, EMFILE);
+	for (int i = 0; i < 20 || !f.relay.flow[CLIENT].blocked; i++) {
+		w.total = w.at + 3000;
+		assert_true(i < 1000 && stream_write(&w, f.client) == 3000);
+		run_for(f.loop, 1);
+	}
+	shutdown(f.client, SHUT_WR);
+	run_for(f.loop, 10);
+	assert_true(f.relay.flow[CLIENT].blocked);
+	fail_none();
+	f.env.pipes.skip = 0;
+	while (r.at < w.at) {
+		run_for(f.loop, 0);
+		wait_fd(f.backend, POLLIN);
+		stream_read(&r, f.backend, CHUNK);
+	}
+	run_for(f.loop, 10);
+	assert_eof(f.backend);
+	tear_down(&f);
+}
+
 /* One who reads slowly is where most of the bytes go: downloads. */
 static void a_direction_whose_reader_is_slow_becomes_bulk_too(void **state)
 {
@@ -907,6 +961,8 @@ int main(void)
 		TEST(what_cannot_be_written_at_once_waits_in_a_pipe),
 		TEST(a_piece_that_waits_arrives_before_what_follows_it_and_before_the_end),
 		TEST(what_a_client_sent_before_its_reset_and_waits_in_a_pipe_arrives),
+		TEST(an_end_behind_a_piece_that_had_to_wait_is_found),
+		TEST(an_end_behind_what_could_not_be_copied_is_found_though_there_are_pipes_again),
 		TEST(a_direction_whose_reader_is_slow_becomes_bulk_too),
 		TEST(an_urgent_byte_does_not_hold_up_what_is_behind_it),
 		TEST(with_tiny_pipes_the_bytes_are_copied),
