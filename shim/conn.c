@@ -58,6 +58,13 @@ static struct addr local_addr(int fd)
 	return addr_from_sockaddr((const struct sockaddr *)&ss);
 }
 
+/* What a look at the first bytes came to. */
+enum outcome {
+	WAITS, /* for more bytes */
+	AGAIN, /* there may be more to see already */
+	GONE,  /* ended, passed or relayed; the conn must not be used */
+};
+
 /* The verdict is there; env->info and the scratch hold what was peeked. */
 static void decide(struct conn *c, enum hello_status status, const char *verdict)
 {
@@ -102,9 +109,9 @@ static bool admit(struct conn *c)
 
 /*
  * A trusted proxy's header, of which n bytes are there: takes exactly it out
- * of the queue, and its addresses for the connection's own. True: look again.
+ * of the queue, and its addresses for the connection's own.
  */
-static bool take_header(struct conn *c, size_t n, bool ending)
+static enum outcome take_header(struct conn *c, size_t n, bool ending)
 {
 	struct env *env = c->env;
 	struct addr src, dst;
@@ -114,27 +121,28 @@ static bool take_header(struct conn *c, size_t n, bool ending)
 	case PP2_OK:
 		break;
 	case PP2_NEED_MORE:
-		if (ending)
-			end(c, END_CLIENT_GONE, 0);
-		return false;
+		if (!ending)
+			return WAITS;
+		end(c, END_CLIENT_GONE, 0);
+		return GONE;
 	case PP2_MALFORMED:
 		end(c, END_BAD_PROXY_HEADER, 0);
-		return false;
+		return GONE;
 	}
 	if (recv(c->watch.fd, env->relay.scratch, len, 0) != (ssize_t)len) {
 		end(c, END_CLIENT_GONE, 0);
-		return false;
+		return GONE;
 	}
 	c->header = false;
 	if (src.family != AF_UNSPEC) {
 		c->peer = src;
 		c->local = dst;
 	}
-	return admit(c);
+	return admit(c) ? AGAIN : GONE;
 }
 
-/* Reads the hello as far as it is there. True: it goes on. Else c is gone. */
-static bool take_hello(struct conn *c, size_t n, bool ending)
+/* Reads the hello as far as it is there. */
+static enum outcome take_hello(struct conn *c, size_t n, bool ending)
 {
 	struct env *env = c->env;
 	const uint8_t *buf = env->relay.scratch;
@@ -146,34 +154,35 @@ static bool take_hello(struct conn *c, size_t n, bool ending)
 
 	if (c->hello.status != HELLO_NEED_MORE) {
 		decide(c, c->hello.status, hello_status_name(c->hello.status));
-		return false;
+		return GONE;
 	}
 	if (n == RELAY_SCRATCH) {
 		decide(c, c->hello.status, "too-long");
-		return false;
+		return GONE;
 	}
-	if (ending)
-		end(c, END_CLIENT_GONE, 0);
-	return !ending;
+	if (!ending)
+		return WAITS;
+	end(c, END_CLIENT_GONE, 0);
+	return GONE;
 }
 
-/* Looks at what has come. True: it waits for more. Else c is gone. */
-static bool look(struct conn *c, bool ending)
+/* Looks at what has come. ending: nothing more will. */
+static enum outcome look(struct conn *c, bool ending)
 {
+	enum outcome outcome;
 	ssize_t n;
 
 	do {
 		n = recv(c->watch.fd, c->env->relay.scratch, RELAY_SCRATCH, MSG_PEEK);
 		if (n < 0 && errno == EAGAIN)
-			return true;
+			return WAITS;
 		if (n <= 0) {
 			end(c, END_CLIENT_GONE, n < 0 ? -errno : 0);
-			return false;
+			return GONE;
 		}
-		if (!c->header)
-			return take_hello(c, (size_t)n, ending);
-	} while (take_header(c, (size_t)n, ending));
-	return false;
+		outcome = c->header ? take_header(c, (size_t)n, ending) : take_hello(c, (size_t)n, ending);
+	} while (outcome == AGAIN);
+	return outcome;
 }
 
 static void on_readable(struct loop_watch *w, uint32_t events)
@@ -209,7 +218,7 @@ void conn_new(struct env *env, int fd, const struct addr *peer)
 	if (!c->header && !admit(c))
 		return;
 	/* Often the hello is there already, and nothing has to be waited for. */
-	if (!look(c, false))
+	if (look(c, false) == GONE)
 		return;
 	err = loop_timer_set(env->loop, &c->deadline, env->conf->hello_timeout_ms);
 	if (err == 0)

@@ -973,7 +973,7 @@ static void idle_relays_are_ended_and_busy_ones_are_not(void **state)
 	assert_int_equal(write(clients[1], "y", 1), 1);
 	run_for(f.env->loop, 10);
 	assert_reads(webs[1], "y");
-	relayed_end_idle(f.env, 0);
+	relayed_sweep(f.env, 0);
 	assert_int_equal(f.ended, 3);
 	for (int i = 0; i < 3; i++) {
 		close(clients[i]);
