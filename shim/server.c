@@ -91,7 +91,8 @@ static int start_workers(struct server *s)
 	s->max_fitting = count_fitting(n);
 	max = share(s, s->conf);
 	s->n_workers = 0;
-	err = pending_new(s->max_fitting, &s->pending);
+	/* A worker admits one more before another makes room for it, and shares are rounded up. */
+	err = pending_new(s->max_fitting + 2 * n, &s->pending);
 	while (err == 0 && s->n_workers < n) {
 		struct worker *w = NULL;
 
