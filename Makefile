@@ -29,8 +29,8 @@ ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS)
 LUA_CFLAGS = $(shell pkg-config --cflags lua$(LUA_VERSION) 2>/dev/null)
 
 # Each unit of the shim but main, in the order of the layers: see tests/lint/layers.
-UNITS := addr hello log loop notify pending pipes pp2 control route conf conf_file \
-	handoff relay conn listen worker server explain
+UNITS := addr hello log loop notify pending pipes pp2 pp2_read control route conf_value conf conf_file \
+	handoff relay relay_start env passed relayed conn channels listen worker server explain
 UNIT_OBJS := $(UNITS:%=$(B)/shim/%.o)
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo scm)
 

@@ -6,21 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* 1..65535 in plain digits, to the end of the text; 0 if it is not that. */
-static uint16_t parse_port(const char *text)
+/* 0..max in plain digits without leading zeros, to the end of the text; -EINVAL if it is not that. */
+static int parse_number(const char *text, unsigned max, unsigned *ret)
 {
 	unsigned value = 0;
 
-	if (*text == '\0' || *text == '0')
-		return 0;
+	if (*text == '\0' || (*text == '0' && text[1] != '\0'))
+		return -EINVAL;
 	for (; *text != '\0'; text++) {
 		if (*text < '0' || *text > '9')
-			return 0;
+			return -EINVAL;
 		value = value * 10 + (unsigned)(*text - '0');
-		if (value > UINT16_MAX)
-			return 0;
+		if (value > max)
+			return -EINVAL;
 	}
-	return (uint16_t)value;
+	*ret = value;
+	return 0;
 }
 
 static int parse_unix(const char *path, struct addr_endpoint *ret)
@@ -45,7 +46,7 @@ int addr_parse_endpoint(const char *text, struct addr_endpoint *ret)
 	char host[INET6_ADDRSTRLEN];
 	const char *end;
 	bool v6 = text[0] == '[';
-	uint16_t port;
+	unsigned port;
 
 	if (strncmp(text, "unix:", 5) == 0)
 		return parse_unix(text + 5, ret);
@@ -59,19 +60,18 @@ int addr_parse_endpoint(const char *text, struct addr_endpoint *ret)
 	host[end - text] = '\0';
 	if (v6 && *++end != ':')
 		return -EINVAL;
-	port = parse_port(end + 1);
-	if (port == 0)
+	if (parse_number(end + 1, UINT16_MAX, &port) < 0 || port == 0)
 		return -EINVAL;
 
 	if (v6) {
 		e.u.in6.sin6_family = AF_INET6;
-		e.u.in6.sin6_port = htons(port);
+		e.u.in6.sin6_port = htons((uint16_t)port);
 		e.len = sizeof(e.u.in6);
 		if (inet_pton(AF_INET6, host, &e.u.in6.sin6_addr) != 1)
 			return -EINVAL;
 	} else {
 		e.u.in.sin_family = AF_INET;
-		e.u.in.sin_port = htons(port);
+		e.u.in.sin_port = htons((uint16_t)port);
 		e.len = sizeof(e.u.in);
 		if (inet_pton(AF_INET, host, &e.u.in.sin_addr) != 1)
 			return -EINVAL;
@@ -104,6 +104,87 @@ bool addr_endpoint_is_loopback(const struct addr_endpoint *e)
 	return e->u.sa.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&e->u.in6.sin6_addr);
 }
 
+/* ::ffff:a.b.c.d becomes a.b.c.d. */
+static void set_ip6(struct addr *a, const struct in6_addr *ip)
+{
+	if (IN6_IS_ADDR_V4MAPPED(ip)) {
+		a->family = AF_INET;
+		memcpy(a->ip, (const uint8_t *)ip + 12, 4);
+	} else {
+		a->family = AF_INET6;
+		memcpy(a->ip, ip, 16);
+	}
+}
+
+static int parse_ip(const char *text, struct addr *ret)
+{
+	struct in6_addr ip6;
+	struct in_addr ip4;
+
+	*ret = (struct addr){0};
+	if (inet_pton(AF_INET, text, &ip4) == 1) {
+		ret->family = AF_INET;
+		memcpy(ret->ip, &ip4, 4);
+		return 0;
+	}
+	if (inet_pton(AF_INET6, text, &ip6) != 1)
+		return -EINVAL;
+	set_ip6(ret, &ip6);
+	return 0;
+}
+
+int addr_parse(const char *ip, const char *port, struct addr *ret)
+{
+	struct addr a;
+	unsigned number;
+
+	if (parse_ip(ip, &a) < 0 || parse_number(port, UINT16_MAX, &number) < 0)
+		return -EINVAL;
+	a.port = (uint16_t)number;
+	*ret = a;
+	return 0;
+}
+
+static bool bit(const uint8_t *ip, unsigned i)
+{
+	return (ip[i / 8] >> (7 - i % 8) & 1) != 0;
+}
+
+int addr_parse_prefix(const char *text, struct addr_prefix *ret)
+{
+	char ip[INET6_ADDRSTRLEN];
+	const char *slash = strchr(text, '/');
+	size_t len = slash != NULL ? (size_t)(slash - text) : strlen(text);
+	struct addr_prefix p;
+	unsigned max;
+
+	if (len >= sizeof(ip))
+		return -EINVAL;
+	memcpy(ip, text, len);
+	ip[len] = '\0';
+	if (parse_ip(ip, &p.base) < 0)
+		return -EINVAL;
+	max = p.base.family == AF_INET ? 32 : 128;
+	p.bits = max;
+	if (slash != NULL && parse_number(slash + 1, max, &p.bits) < 0)
+		return -EINVAL;
+	for (unsigned i = p.bits; i < max; i++)
+		if (bit(p.base.ip, i))
+			return -EINVAL;
+	*ret = p;
+	return 0;
+}
+
+bool addr_in_prefix(const struct addr *a, const struct addr_prefix *p)
+{
+	if (a->family != p->base.family)
+		return false;
+	for (unsigned i = 0; i < p->bits; i++)
+		if (bit(a->ip, i) != bit(p->base.ip, i))
+			return false;
+	return true;
+}
+
 struct addr addr_from_sockaddr(const struct sockaddr *sa)
 {
 	struct addr a = {.family = AF_UNSPEC};
@@ -120,13 +201,7 @@ struct addr addr_from_sockaddr(const struct sockaddr *sa)
 
 		memcpy(&in6, sa, sizeof(in6));
 		a.port = ntohs(in6.sin6_port);
-		if (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr)) {
-			a.family = AF_INET;
-			memcpy(a.ip, (const uint8_t *)&in6.sin6_addr + 12, 4);
-		} else {
-			a.family = AF_INET6;
-			memcpy(a.ip, &in6.sin6_addr, 16);
-		}
+		set_ip6(&a, &in6.sin6_addr);
 	}
 	return a;
 }

@@ -58,6 +58,20 @@ bool addr_endpoint_is_loopback(const struct addr_endpoint *e);
  */
 struct addr addr_from_sockaddr(const struct sockaddr *sa);
 
+/* The addresses of which the first bits are those of base; its port does not matter. */
+struct addr_prefix {
+	struct addr base;
+	unsigned bits;
+};
+
+/* Reads "192.0.2.0/24", "2001:db8::/32", or one address. -EINVAL: not of this form, or bits set behind the prefix. */
+int addr_parse_prefix(const char *text, struct addr_prefix *ret);
+
+bool addr_in_prefix(const struct addr *a, const struct addr_prefix *p);
+
+/* Reads an address and a port in plain digits, 0 included. -EINVAL. */
+int addr_parse(const char *ip, const char *port, struct addr *ret);
+
 /* "192.0.2.1:443", "[2001:db8::1]:443", "unknown"; buf has ADDR_TEXT_MAX bytes. Returns buf. */
 const char *addr_text(const struct addr *a, char *buf);
 

@@ -9,6 +9,7 @@
  */
 
 #include "addr.h"
+#include "conf_value.h"
 #include "log.h"
 #include "route.h"
 
@@ -19,6 +20,7 @@
 #define CONF_LISTEN_MAX 32
 #define CONF_ROUTES_MAX 64
 #define CONF_WORKERS_MAX 64
+#define CONF_TRUSTED_MAX 64
 #define CONF_CONNECTIONS_MAX 1000000
 
 struct conf {
@@ -28,6 +30,7 @@ struct conf {
 	unsigned workers; /* 0: one per CPU this process may use */
 	unsigned hello_timeout_ms;
 	unsigned connect_timeout_ms;
+	unsigned idle_timeout_ms; /* of a relay; 0: off */
 	unsigned max_connections;
 	unsigned max_pending_per_ip;
 	unsigned max_held;
@@ -35,11 +38,8 @@ struct conf {
 	struct route routes[CONF_ROUTES_MAX]; /* in the file's order */
 	size_t n_routes;
 	struct route web;                     /* what no rule matched */
-};
-
-struct conf_error {
-	unsigned line; /* 0: not about one line */
-	char text[200];
+	struct addr_prefix trusted[CONF_TRUSTED_MAX]; /* whose PROXY headers are believed */
+	size_t n_trusted;
 };
 
 /* The defaults, with no listener, no route and no web backend; one reference. NULL: no memory. */
@@ -68,5 +68,8 @@ int conf_read(struct conf *c, const char *path, struct conf_error *err);
  * or -EINVAL with *err.
  */
 int conf_check(const struct conf *c, bool sockets_passed, struct conf_error *err);
+
+/* Does this peer have to send a PROXY header, and is it believed? */
+bool conf_trusts(const struct conf *c, const struct addr *peer);
 
 #endif

@@ -1,7 +1,7 @@
 #include "explain.h"
 
-#include "conn.h"
 #include "hello.h"
+#include "relay.h"
 #include "route.h"
 
 #include <errno.h>
@@ -59,7 +59,7 @@ int explain(const struct conf *conf, const char *path)
 	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
 	struct hello hello;
 	struct hello_info *info = malloc(sizeof(*info));
-	uint8_t *buf = malloc(CONN_PEEK_MAX);
+	uint8_t *buf = malloc(RELAY_SCRATCH);
 	enum hello_status status;
 	size_t len;
 	int err = 0;
@@ -68,7 +68,7 @@ int explain(const struct conf *conf, const char *path)
 		err = f == NULL ? -errno : -ENOMEM;
 		goto out;
 	}
-	len = fread(buf, 1, CONN_PEEK_MAX, f);
+	len = fread(buf, 1, RELAY_SCRATCH, f);
 	if (ferror(f)) {
 		err = -EIO;
 		goto out;
@@ -77,7 +77,7 @@ int explain(const struct conf *conf, const char *path)
 	status = hello_read(&hello, buf, len, info);
 	printf("verdict: %s\n", hello_status_name(status));
 	print_info(info);
-	if (status == HELLO_NEED_MORE && len < CONN_PEEK_MAX)
+	if (status == HELLO_NEED_MORE && len < RELAY_SCRATCH)
 		printf("route: (none yet: %zu bytes, and the hello goes on)\n", len);
 	else
 		print_route(conf, status == HELLO_OK ? info : NULL);

@@ -12,11 +12,6 @@
 #define REFS_PAUSE_MS  20   /* until the receiver has taken some of the fds in flight */
 #define LATER_PAUSE_MS 500  /* after the receiver said "not now" */
 
-struct queue {
-	struct handoff_item *first, *last;
-	size_t n;
-};
-
 struct handoff {
 	struct loop *loop;
 	struct addr_endpoint path;
@@ -29,38 +24,17 @@ struct handoff {
 	bool blocked;            /* the socket is full: EPOLLOUT will tell */
 	uint64_t up_at;          /* loop_now() when the channel came up */
 	uint64_t last_id;
-	struct queue held, sent;
+	struct list held, sent;
+	unsigned n_held;
 };
 
 static void flush(struct handoff *h);
 static void on_control(struct loop_watch *w, uint32_t events);
 static void on_timer(struct loop_timer *t);
 
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
-
-static void queue_add(struct queue *q, struct handoff_item *item)
+static struct handoff_item *first_of(struct list *l)
 {
-	item->prev = q->last;
-	item->next = NULL;
-	*(q->last != NULL ? &q->last->next : &q->first) = item;
-	q->last = item;
-	q->n++;
-}
-
-static void queue_add_first(struct queue *q, struct handoff_item *item)
-{
-	item->prev = NULL;
-	item->next = q->first;
-	*(q->first != NULL ? &q->first->prev : &q->last) = item;
-	q->first = item;
-	q->n++;
-}
-
-static void queue_remove(struct queue *q, struct handoff_item *item)
-{
-	*(item->prev != NULL ? &item->prev->next : &q->first) = item->next;
-	*(item->next != NULL ? &item->next->prev : &q->last) = item->prev;
-	q->n--;
+	return container_of(l->next, struct handoff_item, link);
 }
 
 void handoff_forget(struct handoff_item *item)
@@ -74,10 +48,11 @@ void handoff_forget(struct handoff_item *item)
 		item->left_ms = item->expiry.at > loop_now(h->loop) ? item->expiry.at - loop_now(h->loop) : 0;
 		loop_del(h->loop, &item->watch);
 		loop_timer_unset(h->loop, &item->expiry);
-		queue_remove(&h->held, item);
+		list_remove(&item->link);
+		h->n_held--;
 		break;
 	case HANDOFF_ITEM_SENT:
-		queue_remove(&h->sent, item);
+		list_remove(&item->link);
 		break;
 	}
 	item->state = HANDOFF_ITEM_IDLE;
@@ -104,7 +79,8 @@ static void on_expiry(struct loop_timer *t)
 /* Puts an idle item into the queue of those that wait. */
 static void hold(struct handoff *h, struct handoff_item *item, bool first)
 {
-	(first ? queue_add_first : queue_add)(&h->held, item);
+	(first ? list_add_first : list_add_last)(&h->held, &item->link);
+	h->n_held++;
 	item->state = HANDOFF_ITEM_HELD;
 	item->watch = (struct loop_watch){.fd = item->fd, .ready = on_held_client};
 	item->expiry.expired = on_expiry;
@@ -123,7 +99,7 @@ static void report(struct handoff *h, int error)
 
 static void retry_later(struct handoff *h)
 {
-	loop_timer_set(h->loop, &h->timer, h->held.n > 0 ? RETRY_HELD_MS : RETRY_IDLE_MS);
+	loop_timer_set(h->loop, &h->timer, h->n_held > 0 ? RETRY_HELD_MS : RETRY_IDLE_MS);
 }
 
 static void try_connect(struct handoff *h)
@@ -149,8 +125,6 @@ static void try_connect(struct handoff *h)
 /* The channel has ended and every verdict on it was read: what has none is to be sent again. */
 static void channel_ended(struct handoff *h, int error)
 {
-	struct queue unanswered = h->sent;
-
 	loop_del(h->loop, &h->watch);
 	close(h->watch.fd);
 	h->watch.fd = -1;
@@ -158,12 +132,10 @@ static void channel_ended(struct handoff *h, int error)
 	report(h, error);
 
 	/* They have waited longest: in front of those that are held already. */
-	h->sent = (struct queue){0};
-	while (unanswered.last != NULL) {
-		struct handoff_item *item = unanswered.last;
+	while (!list_empty(&h->sent)) {
+		struct handoff_item *item = container_of(h->sent.prev, struct handoff_item, link);
 
-		queue_remove(&unanswered, item);
-		item->state = HANDOFF_ITEM_IDLE;
+		handoff_forget(item);
 		item->left_ms = item->hold_ms;
 		hold(h, item, true);
 	}
@@ -178,13 +150,16 @@ static void channel_ended(struct handoff *h, int error)
 /* 0 or -EPROTO */
 static int take_verdict(struct handoff *h, const uint8_t *record)
 {
-	struct handoff_item *item = h->sent.first;
+	struct list *link = h->sent.next;
+	struct handoff_item *item;
 
 	/* Verdicts come nearly in the order of sending, so this is short. */
-	while (item != NULL && memcmp(item->id, record + 1, CONTROL_ID_LEN) != 0)
-		item = item->next;
-	if (item == NULL)
+	while (link != &h->sent &&
+	       memcmp(container_of(link, struct handoff_item, link)->id, record + 1, CONTROL_ID_LEN) != 0)
+		link = link->next;
+	if (link == &h->sent)
 		return 0;
+	item = container_of(link, struct handoff_item, link);
 
 	switch (record[0]) {
 	case 'A':
@@ -245,7 +220,7 @@ static void send_or_hold(struct handoff *h, struct handoff_item *item)
 	switch (err) {
 	case 0:
 		item->state = HANDOFF_ITEM_SENT;
-		queue_add(&h->sent, item);
+		list_add_last(&h->sent, &item->link);
 		return;
 	case -EAGAIN:     /* full: EPOLLOUT comes */
 	case -EPIPE:      /* at its end: EPOLLHUP comes */
@@ -266,8 +241,8 @@ static void send_or_hold(struct handoff *h, struct handoff_item *item)
 
 static void flush(struct handoff *h)
 {
-	while (h->held.first != NULL && can_send(h)) {
-		struct handoff_item *item = h->held.first;
+	while (!list_empty(&h->held) && can_send(h)) {
+		struct handoff_item *item = first_of(&h->held);
 
 		/* Out of our epoll set first: the receiver's copy would keep firing here. */
 		handoff_forget(item);
@@ -291,12 +266,12 @@ void handoff_submit(struct handoff *h, struct handoff_item *item)
 	item->left_ms = item->hold_ms;
 
 	/* Nobody waited so far: look again now rather than in a second. */
-	if (h->watch.fd < 0 && (h->held.n == 0 || h->timer.place == 0))
+	if (h->watch.fd < 0 && (h->n_held == 0 || h->timer.place == 0))
 		try_connect(h);
 
-	if (h->held.n == 0 && can_send(h))
+	if (h->n_held == 0 && can_send(h))
 		send_or_hold(h, item);
-	else if (h->held.n < h->max_held)
+	else if (h->n_held < h->max_held)
 		hold(h, item, false);
 	else
 		finish(item, HANDOFF_FULL);
@@ -327,6 +302,8 @@ int handoff_new(struct loop *loop, const struct addr_endpoint *path, unsigned ma
 		.timer = {.expired = on_timer},
 		.error = 1,
 	};
+	list_init(&h->held);
+	list_init(&h->sent);
 	/* Random, since the receiver remembers ids of other workers and of earlier lives of ours. */
 	if (getrandom(&h->last_id, sizeof(h->last_id), 0) < 0) {
 		err = -errno;
@@ -342,10 +319,10 @@ void handoff_free(struct handoff *h)
 {
 	if (h == NULL)
 		return;
-	while (h->held.first != NULL)
-		handoff_forget(h->held.first);
-	while (h->sent.first != NULL)
-		handoff_forget(h->sent.first);
+	while (!list_empty(&h->held))
+		handoff_forget(first_of(&h->held));
+	while (!list_empty(&h->sent))
+		handoff_forget(first_of(&h->sent));
 	loop_timer_unset(h->loop, &h->timer);
 	loop_del(h->loop, &h->watch);
 	if (h->watch.fd >= 0)
@@ -365,5 +342,5 @@ void handoff_set_max_held(struct handoff *h, unsigned max_held)
 
 bool handoff_is_idle(const struct handoff *h)
 {
-	return h->held.n == 0 && h->sent.n == 0;
+	return h->n_held == 0 && list_empty(&h->sent);
 }

@@ -14,6 +14,7 @@
 
 #include "addr.h"
 #include "control.h"
+#include "list.h"
 #include "loop.h"
 
 #include <stdbool.h>
@@ -45,7 +46,7 @@ struct handoff_item {
 		HANDOFF_ITEM_HELD,
 		HANDOFF_ITEM_SENT,
 	} state;
-	struct handoff_item *prev, *next;
+	struct list link;
 	uint64_t left_ms;       /* of hold_ms: only the time in which it is held counts */
 	struct loop_watch watch;
 	struct loop_timer expiry;

@@ -242,12 +242,53 @@ enum hello_status hello_step(struct hello *h, uint8_t byte, enum hello_part *ret
 	return h->status;
 }
 
+/*
+ * How many of the next bytes belong to the middle of something whose content
+ * does not matter here, so that hello_step() would do no more than count them.
+ */
+static uint16_t skippable(const struct hello *h)
+{
+	uint16_t n = h->need < h->rec_left ? h->need : h->rec_left;
+
+	if (h->status != HELLO_NEED_MORE || h->rec_header < RECORD_HEADER)
+		return 0;
+	if (h->field != HELLO_FIELD_VERSION_RANDOM && h->field != HELLO_FIELD_SESSION && h->field != HELLO_FIELD_CIPHERS &&
+	    h->field != HELLO_FIELD_COMPRESSION && h->field != HELLO_FIELD_EXT_SKIP)
+		return 0;
+	return (uint16_t)(n - 1); /* the last one has consequences */
+}
+
+/* The same as n steps, n being skippable; most bytes of a hello go this way. */
+static void skip(struct hello *h, uint16_t n)
+{
+	h->need = (uint16_t)(h->need - n);
+	h->rec_left = (uint16_t)(h->rec_left - n);
+	h->msg_left = (uint16_t)(h->msg_left - n);
+	if (h->field == HELLO_FIELD_EXT_SKIP) {
+		h->exts_left = (uint16_t)(h->exts_left - n);
+		h->ext_left = (uint16_t)(h->ext_left - n);
+	}
+}
+
+/* Skips what can be skipped of len bytes; how many. */
+static size_t skip_some(struct hello *h, size_t len)
+{
+	uint16_t n = skippable(h);
+
+	if (n > len)
+		n = (uint16_t)len;
+	skip(h, n);
+	return n;
+}
+
 enum hello_status hello_scan(struct hello *h, const uint8_t *buf, size_t len)
 {
 	enum hello_part part;
 
-	for (size_t i = 0; i < len && h->status == HELLO_NEED_MORE; i++)
+	for (size_t i = 0; i < len && h->status == HELLO_NEED_MORE; i++) {
+		i += skip_some(h, len - i - 1);
 		hello_step(h, buf[i], &part);
+	}
 	return h->status;
 }
 
@@ -282,6 +323,7 @@ enum hello_status hello_read(struct hello *h, const uint8_t *buf, size_t len, st
 	for (size_t i = 0; i < len && h->status == HELLO_NEED_MORE; i++) {
 		enum hello_part part;
 
+		i += skip_some(h, len - i - 1);
 		hello_step(h, buf[i], &part);
 		collect(info, part, buf[i]);
 	}

@@ -73,15 +73,21 @@ int loop_again(struct loop *l, struct loop_watch *w, uint32_t events)
 	return epoll_ctl(l->epfd, EPOLL_CTL_MOD, w->fd, &ev) < 0 ? -errno : 0;
 }
 
-void loop_del(struct loop *l, struct loop_watch *w)
+void loop_forget(struct loop *l, struct loop_watch *w)
 {
 	if (!w->watched)
 		return;
-	epoll_ctl(l->epfd, EPOLL_CTL_DEL, w->fd, NULL);
 	w->watched = false;
 	for (int i = l->batch_next; i < l->batch_end; i++)
 		if (l->batch[i].data.ptr == w)
 			l->batch[i].data.ptr = NULL;
+}
+
+void loop_del(struct loop *l, struct loop_watch *w)
+{
+	if (w->watched)
+		epoll_ctl(l->epfd, EPOLL_CTL_DEL, w->fd, NULL);
+	loop_forget(l, w);
 }
 
 static void heap_put(struct loop *l, size_t place, struct loop_timer *t)

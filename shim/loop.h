@@ -46,6 +46,12 @@ int loop_again(struct loop *l, struct loop_watch *w, uint32_t events);
 /* Takes a watch that is not watched. Must come before close(w->fd) and before w->fd is sent away. */
 void loop_del(struct loop *l, struct loop_watch *w);
 
+/*
+ * The same for a descriptor that is closed next and that no other process has,
+ * so that the kernel takes it out itself, epoll(7).
+ */
+void loop_forget(struct loop *l, struct loop_watch *w);
+
 /* Sets or moves the timer to ms milliseconds from now. -ENOMEM: it is left as it was. */
 int loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t ms);
 

@@ -3,27 +3,42 @@
 
 /*
  * pipes: a small stock of empty pipes, so that a relayed connection needs one
- * only while it has data on the way.
+ * only while it has bytes that wait.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#define PIPES_SIZE  262144 /* wished for; pipe(7) tells when the kernel grants less */
+#define PIPES_ROOM  65536 /* bytes that any of them takes at once, at least */
 #define PIPES_STOCK 32
 
-struct pipes {
-	int fd[PIPES_STOCK][2];
-	size_t n;
+struct pipe {
+	int fd[2];         /* to read from, to write to */
+	size_t len;        /* bytes in it; kept by its user */
+	size_t size;       /* how much can be asked to be put into it */
+	struct pipe *next; /* in the stock */
 };
 
 /* A zeroed struct is an empty stock. */
+struct pipes {
+	struct pipe *first;
+	size_t n;
+	size_t made;   /* that exist, in the stock or not */
+	unsigned skip; /* calls until another pipe is tried to be made */
+};
 
-/* fd[0] is to read from, fd[1] to write to. 0, -EMFILE or -ENFILE. */
-int pipes_get(struct pipes *p, int fd[2]);
+/*
+ * True if the next pipes_get() succeeds; makes a pipe for that if need be.
+ * False: there are no descriptors or no memory, or the kernel grants only tiny
+ * pipes to a user who has so many, pipe(7).
+ */
+bool pipes_ready(struct pipes *p);
 
-/* Takes the pipe back and sets fd to -1; closes it if it is not empty. Takes {-1, -1}. */
-void pipes_put(struct pipes *p, int fd[2], bool empty);
+/* An empty pipe, or NULL as above. */
+struct pipe *pipes_get(struct pipes *p);
+
+/* Takes the pipe back; closes it if there are bytes in it, or if the stock is full. Takes NULL. */
+void pipes_put(struct pipes *p, struct pipe *pipe);
 
 /* Closes the stock. */
 void pipes_close(struct pipes *p);

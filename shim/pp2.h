@@ -2,7 +2,7 @@
 #define XMPP443_PP2_H
 
 /*
- * pp2: writes PROXY protocol headers, version 1 (text) and 2 (binary).
+ * pp2: writes and reads PROXY protocol headers, version 1 (text) and 2 (binary).
  *
  * Source: "The PROXY protocol", HAProxy's doc/proxy-protocol.txt, sections 2.1 to 2.2.
  */
@@ -39,5 +39,21 @@ struct pp2_tlvs {
  */
 size_t pp2_write(enum pp2_version version, const struct addr *src, const struct addr *dst,
 		 const struct pp2_tlvs *tlvs, uint8_t *buf);
+
+#define PP2_READ_MAX 4096 /* longest header that is read; what is known to be sent in TLVs has some hundred bytes */
+
+enum pp2_status {
+	PP2_OK,
+	PP2_NEED_MORE, /* so far the beginning of a header */
+	PP2_MALFORMED, /* no header, of no use to us (UDP), or longer than PP2_READ_MAX */
+};
+
+/*
+ * Reads the header at the beginning of buf. On PP2_OK *ret_len is its length,
+ * and *ret_src and *ret_dst are the addresses, mapped ones as IPv4, or of
+ * family AF_UNSPEC: the header says that the connection is the proxy's own
+ * (LOCAL), or does not say whose it is (UNKNOWN, UNSPEC, Unix sockets).
+ */
+enum pp2_status pp2_read(const uint8_t *buf, size_t len, size_t *ret_len, struct addr *ret_src, struct addr *ret_dst);
 
 #endif

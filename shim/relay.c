@@ -1,151 +1,215 @@
 #include "relay.h"
 
+#include "list.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define EVENTS      (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
-#define ROUNDS      16         /* of one pipe in one go, then others have their turn */
-#define COPY_MAX    16384u
-#define BACKLOG_MS  10         /* a Unix backend's accept queue is full: look again after */
+#define EVENTS     (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
+#define EVENTS_OUT (EVENTS | EPOLLOUT) /* only asked for where a write has once found its socket full */
+#define ENDS       (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
+#define ROUNDS     16    /* in one go, then others have their turn */
+#define BULK_FULL  2     /* full reads in a row that make a direction bulk */
+#define SMALL      16384 /* less than this in one go, and this ... */
+#define SMALL_RUN  4     /* ... many times in a row: not bulk any more */
 
-/* One direction. */
-struct flow {
-	struct loop_watch *src, *dst;
-	int pipe[2];     /* -1 while nothing is on its way */
-	size_t in_pipe;
-	bool blocked;    /* dst was full: its EPOLLOUT goes on */
-	bool eof;        /* src has ended */
-	bool ended;      /* and dst knows, or dst takes no more */
-	bool broken;     /* dst was reset, and the write to it has taken the error */
-};
-
-struct relay {
-	struct loop *loop;
-	struct pipes *pipes;
-	relay_done done;
-	void *arg;
-	struct loop_watch client, backend;
-	struct flow up, down;    /* client to backend, backend to client */
-	struct loop_timer timer; /* set until connected */
-	uint64_t deadline;
-	struct relay_start *start; /* NULL once connected */
-};
-
-/* What is needed until the backend is connected. */
-struct relay_start {
-	struct addr_endpoint target;
-	size_t header_len;
-	uint8_t header[];
-};
-
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+enum { CLIENT, BACKEND };
 
 enum flow_result {
-	FLOW_WAITS,  /* for src to have more, or for dst to take more: see blocked */
+	FLOW_WAITS,  /* for its source to have more, or for the other side to take more: see blocked */
 	FLOW_YIELDS, /* there is more to do now */
 	FLOW_ENDED,
-	FLOW_RESET,  /* src was reset */
+	FLOW_RESET,  /* its source was reset */
 };
 
-/* dst takes no more. What src still sends has nowhere to go; the other direction goes on. */
-static enum flow_result flow_break(struct relay *r, struct flow *f)
+/* The other side takes no more. What still comes has nowhere to go; the other direction goes on. */
+static enum flow_result flow_break(struct relay *r, int from)
 {
-	pipes_put(r->pipes, f->pipe, f->in_pipe == 0);
-	f->in_pipe = 0;
-	f->ended = true;
+	pipes_put(&r->env->pipes, r->pipe[from]);
+	r->pipe[from] = NULL;
+	r->flow[from].ended = true;
 	return FLOW_ENDED;
 }
 
-/* A write to dst failed with errno. */
-static enum flow_result flow_stalls(struct relay *r, struct flow *f)
+/* A write failed with errno. */
+static enum flow_result flow_stalls(struct relay *r, int from)
 {
 	if (errno != EAGAIN) {
-		f->broken = errno != EPIPE;
-		return flow_break(r, f);
+		r->flow[from].broken = errno != EPIPE;
+		return flow_break(r, from);
 	}
-	f->blocked = true;
+	r->flow[from].blocked = true;
+	loop_again(r->env->loop, &r->side[!from], EVENTS_OUT);
 	return FLOW_WAITS;
 }
 
-/* src is at its end. */
-static enum flow_result flow_finish(struct relay *r, struct flow *f)
+/* The source is at its end, and everything before it has been passed on. */
+static enum flow_result flow_finish(struct relay *r, int from)
 {
 	/* A socket tells its error once. After that a reset reads like an orderly end, and a cut answer like a whole one. */
-	if ((f == &r->up ? &r->down : &r->up)->broken)
+	if (r->flow[!from].broken)
 		return FLOW_RESET;
-	shutdown(f->dst->fd, SHUT_WR);
-	return flow_break(r, f);
+	if (!r->flow[!from].ended) /* else both sides are closed in a moment */
+		shutdown(r->side[!from].fd, SHUT_WR);
+	return flow_break(r, from);
 }
 
 /*
- * Without a pipe (too many open files): what cannot be written stays in src's
+ * Both ends wait for each other's small pieces, and Nagle's algorithm would
+ * delay all but the first. Many connections never send a second one.
+ */
+static void before_send(struct relay *r, int from)
+{
+	struct relay_flow *f = &r->flow[from];
+	int on = 1;
+
+	if (f->sent && !f->nodelay) {
+		setsockopt(r->side[!from].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		f->nodelay = true;
+	}
+	f->sent = true;
+}
+
+/* Counts towards a change between the two ways of moving. */
+static void flow_speaks(struct relay_flow *f, bool for_change, uint8_t enough)
+{
+	f->streak = for_change ? (uint8_t)(f->streak + 1) : 0;
+	if (f->streak >= enough) {
+		f->bulk = !f->bulk;
+		f->streak = 0;
+	}
+}
+
+/*
+ * Without a pipe to fall back on: what cannot be written stays in the source's
  * receive queue, since it is only peeked at before.
  */
-static enum flow_result flow_copy(struct relay *r, struct flow *f)
+static enum flow_result flow_copy(struct relay *r, int from)
 {
-	uint8_t buf[COPY_MAX];
+	uint8_t *buf = r->env->scratch;
 
 	for (int i = 0; i < ROUNDS; i++) {
-		ssize_t n = recv(f->src->fd, buf, sizeof(buf), MSG_PEEK);
+		ssize_t n = recv(r->side[from].fd, buf, RELAY_SCRATCH, MSG_PEEK);
 
 		if (n == 0)
-			return flow_finish(r, f);
+			return flow_finish(r, from);
 		if (n < 0)
 			return errno == EAGAIN ? FLOW_WAITS : FLOW_RESET;
-		n = send(f->dst->fd, buf, (size_t)n, MSG_NOSIGNAL);
+		before_send(r, from);
+		n = send(r->side[!from].fd, buf, (size_t)n, MSG_NOSIGNAL);
 		if (n < 0)
-			return flow_stalls(r, f);
-		if (recv(f->src->fd, buf, (size_t)n, 0) != n)
+			return flow_stalls(r, from);
+		if (recv(r->side[from].fd, buf, (size_t)n, 0) != n)
 			return FLOW_RESET;
 	}
 	return FLOW_YIELDS;
 }
 
-/* Moves what can be moved. */
-static enum flow_result flow_pump(struct relay *r, struct flow *f)
+/* What could not be written goes into a pipe: there is one, and it has room for all. */
+static enum flow_result flow_spill(struct relay *r, int from, const uint8_t *rest, size_t len)
 {
-	f->blocked = false;
-	if (f->pipe[0] < 0 && pipes_get(r->pipes, f->pipe) < 0)
-		return flow_copy(r, f);
+	struct pipe *pipe = pipes_get(&r->env->pipes);
+	ssize_t n = pipe != NULL ? write(pipe->fd[1], rest, len) : -1;
+
+	if (n > 0)
+		pipe->len = (size_t)n;
+	if (n != (ssize_t)len) { /* cannot be, but bytes must not vanish from the middle of a stream */
+		pipes_put(&r->env->pipes, pipe);
+		return FLOW_RESET;
+	}
+	r->pipe[from] = pipe;
+	errno = EAGAIN;
+	return flow_stalls(r, from);
+}
+
+/* Small pieces. events are those of the source. */
+static enum flow_result flow_small(struct relay *r, int from, uint32_t events)
+{
+	uint8_t *buf = r->env->scratch;
+
+	for (int i = 0; i < ROUNDS && !r->flow[from].bulk; i++) {
+		ssize_t n, sent;
+
+		if (!pipes_ready(&r->env->pipes))
+			return flow_copy(r, from);
+		n = recv(r->side[from].fd, buf, RELAY_SCRATCH, 0);
+		if (n == 0)
+			return flow_finish(r, from);
+		if (n < 0)
+			return errno == EAGAIN ? FLOW_WAITS : FLOW_RESET;
+
+		/* Before it is known what the other side takes: much for a slow reader is bulk as well. */
+		flow_speaks(&r->flow[from], n == RELAY_SCRATCH, BULK_FULL);
+		before_send(r, from);
+		sent = send(r->side[!from].fd, buf, (size_t)n, MSG_NOSIGNAL);
+		if (sent < 0 && errno != EAGAIN)
+			return flow_stalls(r, from);
+		if (sent < n)
+			return flow_spill(r, from, buf + (sent > 0 ? sent : 0), (size_t)(n - (sent > 0 ? sent : 0)));
+
+		/*
+		 * epoll(7): a read that got less than it asked for has emptied the
+		 * queue, so the next edge will tell. And if the end was there
+		 * before the read, it is all that is left. Not so if there is
+		 * urgent data, before which each read stops.
+		 */
+		if (n < RELAY_SCRATCH && (events & (ENDS | EPOLLPRI)) == 0)
+			return FLOW_WAITS;
+		if (n < RELAY_SCRATCH && (events & (ENDS | EPOLLPRI)) == EPOLLRDHUP)
+			return flow_finish(r, from);
+	}
+	return FLOW_YIELDS;
+}
+
+/* One pipe-load at a time, and what a former call has left in the pipe. */
+static enum flow_result flow_bulk(struct relay *r, int from)
+{
+	struct relay_flow *f = &r->flow[from];
+	struct pipe *pipe = r->pipe[from];
+	size_t moved = 0;
+
+	if (pipe == NULL)
+		pipe = r->pipe[from] = pipes_get(&r->env->pipes);
+	if (pipe == NULL)
+		return flow_copy(r, from);
 
 	for (int i = 0; i < ROUNDS;) {
 		ssize_t n;
 
-		/*
-		 * Only into an empty pipe: splice(2) says EAGAIN both for an
-		 * empty source and for a full pipe.
-		 */
-		if (f->in_pipe == 0) {
+		/* Only into an empty pipe: splice(2) says EAGAIN both for an empty source and for a full pipe. */
+		if (pipe->len == 0) {
 			if (f->eof)
-				return flow_finish(r, f);
-			n = splice(f->src->fd, NULL, f->pipe[1], NULL, PIPES_SIZE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-			if (n < 0 && errno == EINTR)
-				continue;
+				return flow_finish(r, from);
+			if (!f->bulk) { /* it was only a piece that had to wait */
+				pipes_put(&r->env->pipes, pipe);
+				r->pipe[from] = NULL;
+				return flow_small(r, from, EPOLLHUP);
+			}
+			n = splice(r->side[from].fd, NULL, pipe->fd[1], NULL, pipe->size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 			if (n < 0) {
 				int err = errno;
 
-				pipes_put(r->pipes, f->pipe, true);
+				flow_speaks(f, moved < SMALL, SMALL_RUN);
+				pipes_put(&r->env->pipes, pipe);
+				r->pipe[from] = NULL;
 				return err == EAGAIN ? FLOW_WAITS : FLOW_RESET;
 			}
 			f->eof = n == 0;
-			f->in_pipe = (size_t)n;
+			pipe->len = (size_t)n;
+			moved += (size_t)n;
 			if (n == 0)
 				continue;
 		}
-		n = splice(f->pipe[0], NULL, f->dst->fd, NULL, f->in_pipe, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-		if (n < 0 && errno == EINTR)
-			continue;
+		n = splice(pipe->fd[0], NULL, r->side[!from].fd, NULL, pipe->len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 		if (n < 0)
-			return flow_stalls(r, f);
-		f->in_pipe -= (size_t)n;
+			return flow_stalls(r, from);
+		pipe->len -= (size_t)n;
 		i++;
 	}
 	return FLOW_YIELDS;
@@ -164,200 +228,123 @@ static void close_with_reset(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
-/* Runs a direction, if the event is news for it. True: its source was reset. */
-static bool flow_run(struct relay *r, struct flow *f, bool news)
+/* Moves what a direction has. events are those of its source, EPOLLHUP if they are not known. True: it was reset. */
+static bool flow_run(struct relay *r, int from, uint32_t events)
 {
-	if (f->ended || !news)
-		return false;
-	switch (flow_pump(r, f)) {
+	struct relay_flow *f = &r->flow[from];
+	enum flow_result result;
+
+	f->blocked = false;
+	result = f->bulk || r->pipe[from] != NULL ? flow_bulk(r, from) : flow_small(r, from, events);
+	switch (result) {
 	case FLOW_WAITS:
 	case FLOW_ENDED:
 		return false;
 	case FLOW_YIELDS:
-		/* Ask for an event that is there already, on the side we would wait for. */
-		f->blocked = f->in_pipe > 0;
-		if (!f->blocked)
-			pipes_put(r->pipes, f->pipe, true); /* perhaps nothing more comes */
-		loop_again(r->loop, f->blocked ? f->dst : f->src, EVENTS);
+		/* Ask for an event that is there already, on the side that we would wait for. */
+		f->blocked = r->pipe[from] != NULL && r->pipe[from]->len > 0;
+		if (!f->blocked) { /* perhaps nothing more comes */
+			pipes_put(&r->env->pipes, r->pipe[from]);
+			r->pipe[from] = NULL;
+		}
+		loop_again(r->env->loop, &r->side[f->blocked ? !from : from], EVENTS_OUT);
 		return false;
 	case FLOW_RESET:
-		close_with_reset(f->dst->fd);
+		close_with_reset(r->side[!from].fd);
 		return true;
 	}
 	return false;
 }
 
-static void on_side(struct relay *r, struct flow *from, struct flow *to, uint32_t events)
+/* Something happened at a side. */
+static void on_side(struct relay *r, int side, uint32_t events)
 {
-	bool reset = flow_run(r, from, events & ~(uint32_t)EPOLLOUT);
+	struct relay_env *env = r->env;
+	struct relay_flow *from = &r->flow[side], *to = &r->flow[!side];
+	bool reset = false;
 
-	if (!reset)
-		reset = flow_run(r, to, (events & ~(uint32_t)EPOLLIN) && to->blocked);
+	r->active = (uint32_t)(loop_now(env->loop) / 1000);
+	/* recv(2) stops short at TCP's urgent byte and goes on behind it; splice(2) does not even go on. */
+	if (events & EPOLLPRI)
+		from->bulk = false;
+	if (!from->ended && (events & (EPOLLIN | EPOLLPRI | ENDS)))
+		reset = flow_run(r, side, events);
+	/* What waited for this side to take more may find its own source's end behind it. */
+	if (!reset && !to->ended && to->blocked && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)))
+		reset = flow_run(r, !side, EPOLLHUP);
 	/* An error on a side from which nothing is to come any more shows only here. */
 	if (!reset && (events & EPOLLERR) && from->ended && !to->ended) {
-		close_with_reset(to->src->fd);
+		close_with_reset(r->side[!side].fd);
 		reset = true;
 	}
 
 	if (reset)
-		r->done(r->arg, RELAY_RESET, 0);
+		env->done(r, RELAY_RESET, 0);
 	else if (from->ended && to->ended)
-		r->done(r->arg, RELAY_DONE, 0);
+		env->done(r, RELAY_DONE, 0);
 }
 
 static void on_client(struct loop_watch *w, uint32_t events)
 {
-	struct relay *r = container_of(w, struct relay, client);
-
-	on_side(r, &r->up, &r->down, events);
+	on_side(container_of(w, struct relay, side[CLIENT]), CLIENT, events);
 }
 
 static void on_backend(struct loop_watch *w, uint32_t events)
 {
-	struct relay *r = container_of(w, struct relay, backend);
-
-	on_side(r, &r->down, &r->up, events);
+	on_side(container_of(w, struct relay, side[BACKEND]), BACKEND, events);
 }
 
-static void tune(const struct relay *r)
-{
-	static const char reno[] = "reno";
-	int on = 1;
-
-	/* Both ends wait for each other's small pieces; Nagle's algorithm would delay them. */
-	setsockopt(r->client.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (r->start->target.u.sa.sa_family == AF_UNIX)
-		return;
-	setsockopt(r->backend.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	/* A host-wide default of bbr would pace loopback down to a fraction of its speed. */
-	if (addr_endpoint_is_loopback(&r->start->target))
-		setsockopt(r->backend.fd, IPPROTO_TCP, TCP_CONGESTION, reno, sizeof(reno) - 1);
-}
-
-/* The backend is connected: the header goes first, then the bytes of both sides. */
-static int join(struct relay *r)
+int relay_joined(struct relay *r)
 {
 	int err;
 
-	if (r->start->header_len > 0) {
-		/* A new socket's send buffer has room for some hundred bytes. */
-		ssize_t n = send(r->backend.fd, r->start->header, r->start->header_len, MSG_NOSIGNAL);
-
-		if (n != (ssize_t)r->start->header_len)
-			return n < 0 ? -errno : -EIO;
-	}
-	loop_timer_unset(r->loop, &r->timer);
-	free(r->start);
-	r->start = NULL;
+	relay_start_free(r);
+	r->pipe[CLIENT] = r->pipe[BACKEND] = NULL;
+	r->active = (uint32_t)(loop_now(r->env->loop) / 1000);
 
 	/* Under EPOLLET both report at once what is there already. */
-	r->backend.ready = on_backend;
-	err = loop_again(r->loop, &r->backend, EVENTS);
-	return err < 0 ? err : loop_add(r->loop, &r->client, EVENTS);
+	r->side[CLIENT].ready = on_client;
+	r->side[BACKEND].ready = on_backend;
+	err = r->side[BACKEND].watched ? loop_again(r->env->loop, &r->side[BACKEND], EVENTS)
+				       : loop_add(r->env->loop, &r->side[BACKEND], EVENTS);
+	return err < 0 ? err : loop_add(r->env->loop, &r->side[CLIENT], EVENTS);
 }
 
-static void on_connected(struct loop_watch *w, uint32_t events)
+void relay_close(struct relay *r)
 {
-	struct relay *r = container_of(w, struct relay, backend);
-	int err = 0;
-	socklen_t len = sizeof(err);
-
-	(void)events;
-	if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
-		err = errno;
-	err = err != 0 ? -err : join(r);
-	if (err < 0)
-		r->done(r->arg, RELAY_REFUSED, err);
-}
-
-/* 0: connected or on the way, on_connected() follows. -EAGAIN: a Unix backend's queue is full. */
-static int try_connect(struct relay *r)
-{
-	if (connect(r->backend.fd, &r->start->target.u.sa, r->start->target.len) < 0 && errno != EINPROGRESS)
-		return -errno;
-	return loop_add(r->loop, &r->backend, EPOLLOUT | EPOLLET);
-}
-
-static void on_timer(struct loop_timer *t)
-{
-	struct relay *r = container_of(t, struct relay, timer);
-	uint64_t now = loop_now(r->loop);
-	int err;
-
-	if (now >= r->deadline) {
-		r->done(r->arg, RELAY_TIMEOUT, 0);
+	for (int side = CLIENT; side <= BACKEND; side++) {
+		/* Nobody else has these sockets, so closing them takes them out of epoll as well. */
+		loop_forget(r->env->loop, &r->side[side]);
+		if (r->side[side].fd >= 0)
+			close(r->side[side].fd);
+		r->side[side].fd = -1;
+	}
+	if (r->starting) {
+		relay_start_free(r);
 		return;
 	}
-	err = r->backend.watched ? 0 : try_connect(r);
-	if (err == 0)
-		err = loop_timer_set(r->loop, &r->timer, r->deadline - now);
-	else if (err == -EAGAIN)
-		err = loop_timer_set(r->loop, &r->timer, BACKLOG_MS);
-	if (err < 0)
-		r->done(r->arg, RELAY_REFUSED, err);
+	for (int from = CLIENT; from <= BACKEND; from++)
+		pipes_put(&r->env->pipes, r->pipe[from]);
+	r->pipe[CLIENT] = r->pipe[BACKEND] = NULL;
 }
 
-static int relay_start(struct relay *r, const struct relay_backend *backend)
+void relay_keep_alive(struct relay *r)
 {
-	r->start = malloc(sizeof(*r->start) + backend->header_len);
-	if (r->start == NULL)
-		return -ENOMEM;
-	r->start->target = *backend->target;
-	r->start->header_len = backend->header_len;
-	if (backend->header_len > 0)
-		memcpy(r->start->header, backend->header, backend->header_len);
-	r->deadline = loop_now(r->loop) + backend->timeout_ms;
+	int on = 1, seconds = 300;
 
-	r->backend.fd = socket(backend->target->u.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (r->backend.fd < 0)
-		return -errno;
-	tune(r);
-	/* The first attempt too is made by the timer, so that done() is never called from here. */
-	return loop_timer_set(r->loop, &r->timer, 0);
-}
-
-int relay_new(struct loop *loop, struct pipes *pipes, int client_fd, const struct relay_backend *backend,
-	      relay_done done, void *arg, struct relay **ret)
-{
-	struct relay *r = malloc(sizeof(*r));
-	int err;
-
-	if (r == NULL) {
-		close(client_fd);
-		return -ENOMEM;
-	}
-	*r = (struct relay){
-		.loop = loop,
-		.pipes = pipes,
-		.done = done,
-		.arg = arg,
-		.client = {.fd = client_fd, .ready = on_client},
-		.backend = {.fd = -1, .ready = on_connected},
-		.up = {.src = &r->client, .dst = &r->backend, .pipe = {-1, -1}},
-		.down = {.src = &r->backend, .dst = &r->client, .pipe = {-1, -1}},
-		.timer = {.expired = on_timer},
-	};
-	err = relay_start(r, backend);
-	if (err < 0) {
-		relay_free(r);
-		return err;
-	}
-	*ret = r;
-	return 0;
-}
-
-void relay_free(struct relay *r)
-{
-	if (r == NULL)
+	if (r->keepalive || r->starting)
 		return;
-	loop_timer_unset(r->loop, &r->timer);
-	loop_del(r->loop, &r->client);
-	loop_del(r->loop, &r->backend);
-	pipes_put(r->pipes, r->up.pipe, r->up.in_pipe == 0);
-	pipes_put(r->pipes, r->down.pipe, r->down.in_pipe == 0);
-	close(r->client.fd);
-	if (r->backend.fd >= 0)
-		close(r->backend.fd);
-	free(r->start);
-	free(r);
+	for (int side = CLIENT; side <= BACKEND; side++) {
+		setsockopt(r->side[side].fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+		setsockopt(r->side[side].fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+	}
+	r->keepalive = true;
+}
+
+uint32_t relay_idle(const struct relay *r)
+{
+	uint32_t begun = (uint32_t)(loop_now(r->env->loop) / 1000) - r->active;
+
+	/* Neither the first of them nor the one at hand may be a whole one. */
+	return begun > 0 ? begun - 1 : 0;
 }

@@ -4,10 +4,11 @@
 /*
  * relay: joins a client's connection with one to a backend.
  *
- * Bytes go by splice(2) through pipes that belong to a direction while data
- * is on its way. Between two events no byte is in our memory: all of the
- * state is in two sockets and at most two pipes. A half-close is passed on
- * once everything before it has been; each direction ends on its own.
+ * Small pieces go by recv(2) and send(2), which is cheapest for them; a
+ * direction that carries much goes by splice(2). What cannot be written at
+ * once is put into a pipe. So between two events no byte is in our memory: all
+ * of the state is in two sockets and at most two pipes. A half-close is passed
+ * on once everything before it has been; each direction ends on its own.
  */
 
 #include "addr.h"
@@ -16,38 +17,87 @@
 
 #include <stdint.h>
 
+#define RELAY_SCRATCH 65536 /* not more than PIPES_ROOM: what is read can always be put into a pipe */
+
 enum relay_result {
 	RELAY_DONE,    /* both directions have ended */
 	RELAY_RESET,   /* one side reset the connection */
-	RELAY_REFUSED, /* no connection to the backend, or it did not take the header; see error */
+	RELAY_FAILED,  /* no connection to the backend, or it did not take the header; see error */
 	RELAY_TIMEOUT, /* no connection to the backend in time */
 };
 
 struct relay;
 
-/*
- * Called once, never before relay_new() has returned; the relay is not used
- * again, so call relay_free(). error is 0 or the negative errno behind RELAY_REFUSED.
- */
-typedef void (*relay_done)(void *arg, enum relay_result result, int error);
+/* What the relays of one thread share; filled in by their owner. */
+struct relay_env {
+	struct loop *loop;
+	struct pipes pipes;
+	/*
+	 * Called once, never from within relay_open(). The relay is not used
+	 * again, so call relay_close(). error is 0 or the negative errno behind RELAY_FAILED.
+	 */
+	void (*done)(struct relay *r, enum relay_result result, int error);
+	uint8_t scratch[RELAY_SCRATCH]; /* holds nothing between two calls */
+};
+
+/* One direction, named after the side it comes from. */
+struct relay_flow {
+	bool blocked : 1; /* the other side was full: its EPOLLOUT goes on */
+	bool eof : 1;     /* this side has ended, and the pipe may still hold bytes */
+	bool ended : 1;   /* the other side knows, or takes no more */
+	bool broken : 1;  /* the other side was reset, and a write to it has taken the error */
+	bool bulk : 1;    /* goes by splice */
+	bool sent : 1;    /* the other side was written to */
+	bool nodelay : 1; /* and it has TCP_NODELAY, or needs none */
+	uint8_t streak;   /* pieces in a row that speak for changing over */
+};
+
+/* Embedded by its owner, since there are many and most of them idle. Only relay.c looks inside. */
+struct relay {
+	struct relay_env *env;
+	struct loop_watch side[2]; /* the client's and the backend's */
+	union {
+		struct relay_start *start; /* until the backend is connected */
+		struct pipe *pipe[2];      /* NULL while nothing waits */
+	};
+	struct relay_flow flow[2];
+	bool starting;
+	bool keepalive;
+	uint32_t active; /* seconds on the loop's clock when something last came */
+};
 
 struct relay_backend {
 	const struct addr_endpoint *target;
-	const uint8_t *header; /* sent first: a PROXY header, or length 0 */
+	const uint8_t *header;  /* sent first: a PROXY header, or length 0 */
 	size_t header_len;
-	unsigned timeout_ms;   /* for connecting */
+	const uint8_t *peeked;  /* the beginning of what waits in the client's receive queue */
+	size_t peeked_len;
+	unsigned timeout_ms;    /* for connecting */
 };
 
 /*
  * Takes ownership of client_fd, non-blocking and in no epoll set; also on
- * failure. What backend points to is not used after the call, but the header,
- * which is copied. -ENOMEM, -EMFILE, -ENFILE or another negative errno of
- * socket(2) or epoll_ctl(2).
+ * failure. Nothing that backend points to is used after the call; peeked may be
+ * in env->scratch. -ENOMEM, or a negative errno of socket(2), connect(2),
+ * send(2) or epoll_ctl(2); r needs no relay_close() then.
  */
-int relay_new(struct loop *loop, struct pipes *pipes, int client_fd, const struct relay_backend *backend,
-	      relay_done done, void *arg, struct relay **ret);
+int relay_open(struct relay *r, struct relay_env *env, int client_fd, const struct relay_backend *backend);
 
-/* Closes both sides at once. Takes NULL. */
-void relay_free(struct relay *r);
+/* Closes both sides at once. */
+void relay_close(struct relay *r);
+
+/* Whole seconds for which nothing has come from either side; may be one too few. */
+uint32_t relay_idle(const struct relay *r);
+
+/* Has the kernel look, every few minutes, whether the peers of an idle relay are still there, tcp(7). */
+void relay_keep_alive(struct relay *r);
+
+/* Between relay.c and relay_start.c: */
+
+/* Both sides are connected, and the header was sent. A negative errno of epoll_ctl(2). */
+int relay_joined(struct relay *r);
+
+/* Forgets an attempt to connect. */
+void relay_start_free(struct relay *r);
 
 #endif

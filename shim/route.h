@@ -15,6 +15,12 @@
 
 #define ROUTE_NAME_MAX 32
 
+enum {
+	ROUTE_TLV_ALPN = 1,      /* the protocol that matched, else the client's first one */
+	ROUTE_TLV_AUTHORITY = 2, /* the server name, if it is a plain host name */
+	ROUTE_TLV_UNIQUE_ID = 4,
+};
+
 struct route_names {
 	char **v; /* owned, each 0-terminated */
 	size_t n;
@@ -28,6 +34,7 @@ struct route {
 	struct addr_endpoint target;  /* len 0: not set yet */
 	bool fdpass;                  /* target is a hand-off socket, not a backend */
 	enum pp2_version pp;          /* for a backend */
+	unsigned tlvs;                /* ROUTE_TLV_..., what its header also says */
 	unsigned hold_ms;             /* for a hand-off socket */
 };
 

@@ -161,27 +161,27 @@ int server_reload(struct server *s, struct conf *conf)
 	return 0;
 }
 
-static void log_ends(const uint64_t ends[CONN_ENDS])
+static void log_ends(const uint64_t ends[ENDS_N])
 {
 	char line[600];
 	size_t len = 0;
 
-	for (int i = 0; i < CONN_ENDS; i++)
+	for (int i = 0; i < ENDS_N; i++)
 		if (ends[i] > 0 && len < sizeof(line))
-			len += (size_t)snprintf(line + len, sizeof(line) - len, " %s=%llu", conn_end_name((enum conn_end)i),
+			len += (size_t)snprintf(line + len, sizeof(line) - len, " %s=%llu", env_end_name((enum env_end)i),
 						(unsigned long long)ends[i]);
 	log_line(LOG_LEVEL_INFO, "event=stopped%s", len > 0 ? line : "");
 }
 
 void server_stop(struct server *s)
 {
-	uint64_t ends[CONN_ENDS] = {0};
+	uint64_t ends[ENDS_N] = {0};
 
 	if (s == NULL)
 		return;
 	for (unsigned i = 0; i < s->n_workers; i++) {
 		worker_stop(s->workers[i]);
-		for (int end = 0; end < CONN_ENDS; end++)
+		for (int end = 0; end < ENDS_N; end++)
 			ends[end] += worker_ends(s->workers[i])[end];
 		worker_free(s->workers[i]);
 	}

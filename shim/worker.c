@@ -1,8 +1,11 @@
 #include "worker.h"
 
-#include "handoff.h"
+#include "channels.h"
+#include "conn.h"
 #include "log.h"
 #include "loop.h"
+#include "passed.h"
+#include "relayed.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -15,6 +18,7 @@
 #include <unistd.h>
 
 #define ACCEPTS  16  /* in one go, then connections have their turn */
+#define SWEEP_MS 30000 /* between two looks at the relays that are idle */
 #define PAUSE_MS 100 /* after an accept that failed for want of descriptors or memory */
 
 struct listener {
@@ -23,7 +27,7 @@ struct listener {
 };
 
 struct worker {
-	struct conn_env env;
+	struct env env;
 	unsigned number;
 	unsigned max_connections;
 	struct pending *pending;
@@ -32,8 +36,8 @@ struct worker {
 	bool accepting;             /* the listeners are watched */
 	bool said_short, said_full; /* in the log, until it is over */
 	struct loop_timer pause;
-	struct handoff *handoffs[CONF_ROUTES_MAX];
-	size_t n_handoffs;
+	struct loop_timer sweep;    /* for relays that are idle */
+	struct channels channels;
 
 	pthread_t thread;
 	struct loop_watch command;  /* an eventfd */
@@ -44,7 +48,11 @@ struct worker {
 	sem_t applied;
 };
 
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+/* One more connection can be taken, at least in exchange for one that has no verdict yet. */
+static bool has_room(const struct worker *w)
+{
+	return w->env.n < w->max_connections || (w->max_connections > 0 && !list_empty(&w->env.undecided));
+}
 
 static void stop_accepting(struct worker *w)
 {
@@ -59,7 +67,7 @@ static void stop_accepting(struct worker *w)
  */
 static void start_accepting(struct worker *w)
 {
-	if (w->accepting || w->pause.place != 0 || w->env.n >= w->max_connections)
+	if (w->accepting || w->pause.place != 0 || !has_room(w))
 		return;
 	w->accepting = true;
 	for (size_t i = 0; i < w->n_listeners; i++) {
@@ -90,7 +98,7 @@ static void pause_accepting(struct worker *w, int error)
 /* Takes what waits at a listener, at most max. */
 static void accept_some(struct worker *w, int fd, unsigned max)
 {
-	while (max-- > 0 && w->env.n < w->max_connections) {
+	while (max-- > 0 && has_room(w)) {
 		struct sockaddr_storage ss;
 		socklen_t len = sizeof(ss);
 		struct addr peer;
@@ -105,14 +113,12 @@ static void accept_some(struct worker *w, int fd, unsigned max)
 		}
 		w->said_short = false;
 		peer = addr_from_sockaddr((const struct sockaddr *)&ss);
-		if (!pending_add(w->pending, &peer, w->env.conf->max_pending_per_ip)) {
-			conn_count_end(&w->env, CONN_TOO_MANY_PENDING, &peer, "-", 0);
-			close(conn);
-			continue;
-		}
 		conn_new(&w->env, conn, &peer);
+		/* Too many, but of some it is not known yet whether they mean it. Not before, since it may have been turned away. */
+		if (w->env.n > w->max_connections)
+			conn_evict_oldest(&w->env);
 	}
-	if (w->env.n >= w->max_connections && w->accepting) {
+	if (w->accepting && !has_room(w)) {
 		if (!w->said_full)
 			log_line(LOG_LEVEL_WARNING, "event=full worker=%u connections=%u", w->number, w->env.n);
 		w->said_full = true;
@@ -128,12 +134,22 @@ static void on_listener(struct loop_watch *watch, uint32_t events)
 	accept_some(l->worker, watch->fd, ACCEPTS);
 }
 
-static void on_decided(struct conn_env *env, const struct addr *peer)
+static struct handoff *handoff_for(struct env *env, const struct addr_endpoint *path)
+{
+	return channels_get(&container_of(env, struct worker, env)->channels, path, env->conf->max_held);
+}
+
+static bool on_admit(struct env *env, const struct addr *peer)
+{
+	return pending_add(container_of(env, struct worker, env)->pending, peer, env->conf->max_pending_per_ip);
+}
+
+static void on_decided(struct env *env, const struct addr *peer)
 {
 	pending_remove(container_of(env, struct worker, env)->pending, peer);
 }
 
-static void on_ended(struct conn_env *env)
+static void on_ended(struct env *env)
 {
 	struct worker *w = container_of(env, struct worker, env);
 
@@ -142,67 +158,24 @@ static void on_ended(struct conn_env *env)
 	start_accepting(w);
 }
 
-static void on_channel_changed(void *arg, const struct handoff *h, int error)
+/*
+ * One pass over all relays now and then, rather than a timer for each: so a
+ * relay that does nothing costs nothing, and one that is idle lives at most
+ * an eighth and two seconds longer than it should.
+ */
+static void on_sweep(struct loop_timer *t)
 {
-	const struct worker *w = arg;
-	char text[ADDR_ENDPOINT_TEXT_MAX];
+	struct worker *w = container_of(t, struct worker, sweep);
+	unsigned timeout = w->env.conf->idle_timeout_ms;
 
-	addr_endpoint_text(handoff_path(h), text);
-	if (error == 0)
-		log_line(LOG_LEVEL_INFO, "event=receiver-up worker=%u receiver=%s", w->number, text);
-	else if (error == -EPERM)
-		log_line(LOG_LEVEL_ERROR, "event=receiver-refused worker=%u receiver=%s error=\"whoever listens there is neither "
-			 "root, nor this user, nor the directory's owner\"", w->number, text);
-	else if (error == -EACCES)
-		log_line(LOG_LEVEL_ERROR, "event=receiver-away worker=%u receiver=%s error=\"%s; is this user in the group that may "
-			 "write to the socket?\"", w->number, text, strerror(-error));
-	else
-		log_line(LOG_LEVEL_WARNING, "event=receiver-away worker=%u receiver=%s error=\"%s\"", w->number, text,
-			 strerror(-error));
+	relayed_sweep(&w->env, (timeout + 999) / 1000);
+	loop_timer_set(w->env.loop, t, timeout > 0 && timeout / 8 < SWEEP_MS ? timeout / 8 : SWEEP_MS);
 }
 
-static struct handoff *handoff_for(struct conn_env *env, const struct addr_endpoint *path)
+static void use_conf(struct worker *w)
 {
-	struct worker *w = container_of(env, struct worker, env);
-	struct handoff *h;
-
-	for (size_t i = 0; i < w->n_handoffs; i++)
-		if (addr_endpoint_equal(handoff_path(w->handoffs[i]), path))
-			return w->handoffs[i];
-	if (w->n_handoffs == CONF_ROUTES_MAX ||
-	    handoff_new(env->loop, path, env->conf->max_held, on_channel_changed, w, &h) < 0)
-		return NULL;
-	w->handoffs[w->n_handoffs++] = h;
-	return h;
-}
-
-static bool conf_uses(const struct conf *c, const struct addr_endpoint *path)
-{
-	for (size_t i = 0; i < c->n_routes; i++)
-		if (c->routes[i].fdpass && addr_endpoint_equal(&c->routes[i].target, path))
-			return true;
-	return false;
-}
-
-/* Opens the channels that the configuration names, and closes those that nobody needs any more. */
-static void update_handoffs(struct worker *w)
-{
-	struct conf *c = w->env.conf;
-
-	for (size_t i = 0; i < w->n_handoffs;) {
-		struct handoff *h = w->handoffs[i];
-
-		if (handoff_is_idle(h) && !conf_uses(c, handoff_path(h))) {
-			handoff_free(h);
-			w->handoffs[i] = w->handoffs[--w->n_handoffs];
-			continue;
-		}
-		handoff_set_max_held(h, c->max_held);
-		i++;
-	}
-	for (size_t i = 0; i < c->n_routes; i++)
-		if (c->routes[i].fdpass)
-			handoff_for(&w->env, &c->routes[i].target);
+	channels_use_conf(&w->channels, w->env.conf);
+	loop_timer_set(w->env.loop, &w->sweep, 0);
 }
 
 static void use_listeners(struct worker *w, const struct listen_set *set)
@@ -236,7 +209,7 @@ static void on_command(struct loop_watch *watch, uint32_t events)
 	conf_unref(w->env.conf);
 	w->env.conf = conf_ref(w->new_conf);
 	w->max_connections = w->new_max_connections;
-	update_handoffs(w);
+	use_conf(w);
 	use_listeners(w, w->new_listeners);
 	sem_post(&w->applied);
 }
@@ -253,9 +226,16 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 	w->max_connections = max_connections;
 	w->pending = pending;
 	w->pause.expired = on_pause_over;
+	w->sweep.expired = on_sweep;
+	list_init(&w->env.undecided);
+	list_init(&w->env.passed);
+	list_init(&w->env.relayed);
+	w->env.relay.done = relayed_done;
 	w->command = (struct loop_watch){.fd = -1, .ready = on_command};
 	w->env.conf = conf_ref(conf);
 	w->env.handoff_for = handoff_for;
+	w->channels.worker = number;
+	w->env.admit = on_admit;
 	w->env.decided = on_decided;
 	w->env.ended = on_ended;
 	sem_init(&w->applied, 0, 0);
@@ -271,7 +251,9 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 	err = loop_add(w->env.loop, &w->command, EPOLLIN);
 	if (err < 0)
 		goto failed;
-	update_handoffs(w);
+	w->env.relay.loop = w->env.loop;
+	w->channels.loop = w->env.loop;
+	use_conf(w);
 	use_listeners(w, listeners);
 	*ret = w;
 	return 0;
@@ -291,6 +273,8 @@ static void *run(void *arg)
 	stop_accepting(w);
 	w->max_connections = 0;
 	conn_end_all(&w->env);
+	passed_end_all(&w->env);
+	relayed_end_all(&w->env);
 	return NULL;
 }
 
@@ -333,9 +317,8 @@ void worker_free(struct worker *w)
 {
 	if (w == NULL)
 		return;
-	for (size_t i = 0; i < w->n_handoffs; i++)
-		handoff_free(w->handoffs[i]);
-	pipes_close(&w->env.pipes);
+	channels_close(&w->channels);
+	pipes_close(&w->env.relay.pipes);
 	if (w->command.fd >= 0)
 		close(w->command.fd);
 	loop_free(w->env.loop);

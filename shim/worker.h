@@ -7,7 +7,7 @@
  */
 
 #include "conf.h"
-#include "conn.h"
+#include "env.h"
 #include "listen.h"
 #include "pending.h"
 
@@ -35,7 +35,7 @@ void worker_apply(struct worker *w, struct conf *conf, const struct listen_set *
 /* From another thread: ends the loop and the thread, and with it all connections. */
 void worker_stop(struct worker *w);
 
-/* How the worker's connections ended, CONN_ENDS counters; once it is stopped. */
+/* How the worker's connections ended, ENDS_N counters; once it is stopped. */
 const uint64_t *worker_ends(const struct worker *w);
 
 /* Of a worker that is not running. Takes NULL. */

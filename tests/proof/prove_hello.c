@@ -20,6 +20,7 @@
 struct hello nondet_hello(void);
 uint8_t nondet_u8(void);
 size_t nondet_size(void);
+uint16_t nondet_u16(void);
 
 /* How many bytes a field of fixed size has, 0 for the others. */
 static unsigned width(enum hello_field field)
@@ -268,6 +269,52 @@ void step_keeps(void)
 		assert(!before.seen_sni);
 	if (h.field == HELLO_FIELD_ALPN_LIST_LENGTH && before.field == HELLO_FIELD_EXT_LENGTH && status == HELLO_NEED_MORE)
 		assert(!before.seen_alpn);
+}
+
+/* All but number, which is a field's value and so of no use in one that is skipped. */
+static bool same(const struct hello *a, const struct hello *b)
+{
+	return a->status == b->status && a->field == b->field && a->need == b->need && a->msg_left == b->msg_left &&
+	       a->exts_left == b->exts_left && a->ext_left == b->ext_left && a->rec_left == b->rec_left &&
+	       a->ext_type == b->ext_type && a->rec_header == b->rec_header && a->first_record == b->first_record &&
+	       a->seen_sni == b->seen_sni && a->seen_alpn == b->seen_alpn;
+}
+
+/* To skip one byte is the same as a step, whatever the byte. */
+void skip_is_a_step(void)
+{
+	struct hello stepped = any_hello(), skipped;
+	enum hello_part part;
+
+	__CPROVER_assume(invariant(&stepped));
+	/* Counters of blocks that the field is not in are dead, and a step leaves them alone, too. */
+	skipped = stepped;
+	if (skippable(&skipped) == 0)
+		return;
+	assert(hello_step(&stepped, nondet_u8(), &part) == HELLO_NEED_MORE);
+	assert(part == HELLO_PART_OTHER);
+	skip(&skipped, 1);
+	assert(same(&stepped, &skipped));
+	assert(invariant(&skipped));
+}
+
+/* To skip several is the same as to skip one, several times: one less at a time makes it all of them. */
+void skip_adds_up(void)
+{
+	struct hello at_once = any_hello(), in_two;
+	uint16_t n = nondet_u16();
+	size_t len = nondet_size();
+
+	__CPROVER_assume(invariant(&at_once));
+	in_two = at_once;
+	__CPROVER_assume(n >= 1 && n <= skippable(&at_once));
+	skip(&at_once, n);
+	skip(&in_two, 1);
+	assert(skippable(&in_two) >= n - 1);
+	skip(&in_two, (uint16_t)(n - 1));
+	assert(same(&at_once, &in_two));
+	assert(skip_some(&in_two, len) <= len);
+	assert(invariant(&in_two));
 }
 
 /*

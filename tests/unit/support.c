@@ -19,10 +19,13 @@
 
 static int fds_before;
 static char dir[64];
+static _Thread_local size_t malloc_size;
 
 static struct {
 	unsigned good, times;
 	int error;
+	unsigned called;
+	size_t cut; /* 0: not */
 } planned[CALLS];
 
 void fail_calls(enum call call, unsigned good, unsigned times, int error)
@@ -38,13 +41,39 @@ unsigned fail_none(void)
 
 	for (int i = 0; i < CALLS; i++) {
 		left += planned[i].times;
+		left += planned[i].cut > 0;
 		planned[i].times = 0;
+		planned[i].cut = 0;
 	}
 	return left;
 }
 
+unsigned calls_of(enum call call)
+{
+	return planned[call].called;
+}
+
+size_t last_malloc(void)
+{
+	return malloc_size;
+}
+
+void cut_next(enum call call, size_t len)
+{
+	planned[call].cut = len;
+}
+
+static size_t cut(enum call call, size_t len)
+{
+	size_t max = planned[call].cut;
+
+	planned[call].cut = 0;
+	return max > 0 && max < len ? max : len;
+}
+
 static bool fails(enum call call)
 {
+	planned[call].called++;
 	if (planned[call].times == 0)
 		return false;
 	if (planned[call].good > 0) {
@@ -72,6 +101,10 @@ int __real_socket(int family, int type, int protocol);
 int __wrap_socket(int family, int type, int protocol);
 ssize_t __real_sendmsg(int fd, const struct msghdr *msg, int flags);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
+ssize_t __real_send(int fd, const void *buf, size_t len, int flags);
+ssize_t __wrap_send(int fd, const void *buf, size_t len, int flags);
+ssize_t __real_splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t len, unsigned flags);
+ssize_t __wrap_splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t len, unsigned flags);
 int __real_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev);
 int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev);
 int __real_epoll_create1(int flags);
@@ -81,6 +114,7 @@ int __wrap_fcntl(int fd, int cmd, ...);
 
 void *__wrap_malloc(size_t size)
 {
+	malloc_size = size;
 	return fails(CALL_MALLOC) ? NULL : __real_malloc(size);
 }
 
@@ -116,7 +150,35 @@ int __wrap_socket(int family, int type, int protocol)
 
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-	return fails(CALL_SENDMSG) ? -1 : __real_sendmsg(fd, msg, flags);
+	struct iovec iov[4];
+	struct msghdr less = *msg;
+	size_t len = 0;
+
+	if (fails(CALL_SENDMSG))
+		return -1;
+	if (msg->msg_iovlen > sizeof(iov) / sizeof(iov[0]))
+		return __real_sendmsg(fd, msg, flags);
+	for (size_t i = 0; i < msg->msg_iovlen; i++)
+		len += msg->msg_iov[i].iov_len;
+	len = cut(CALL_SENDMSG, len);
+	for (size_t i = 0; i < msg->msg_iovlen; i++) {
+		iov[i] = msg->msg_iov[i];
+		if (iov[i].iov_len > len)
+			iov[i].iov_len = len;
+		len -= iov[i].iov_len;
+	}
+	less.msg_iov = iov;
+	return __real_sendmsg(fd, &less, flags);
+}
+
+ssize_t __wrap_send(int fd, const void *buf, size_t len, int flags)
+{
+	return fails(CALL_SEND) ? -1 : __real_send(fd, buf, cut(CALL_SEND, len), flags);
+}
+
+ssize_t __wrap_splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t len, unsigned flags)
+{
+	return fails(CALL_SPLICE) ? -1 : __real_splice(in, off_in, out, off_out, len, flags);
 }
 
 int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
@@ -137,7 +199,11 @@ int __wrap_fcntl(int fd, int cmd, ...)
 	va_start(args, cmd);
 	arg = va_arg(args, long);
 	va_end(args);
-	return fails(CALL_FCNTL) ? -1 : __real_fcntl(fd, cmd, arg);
+	if (cmd == F_SETPIPE_SZ && planned[CALL_SETPIPE_TINY].times > 0)
+		__real_fcntl(fd, cmd, 2 * sysconf(_SC_PAGESIZE));
+	if (cmd == F_SETPIPE_SZ && (fails(CALL_SETPIPE) || fails(CALL_SETPIPE_TINY)))
+		return -1;
+	return __real_fcntl(fd, cmd, arg);
 }
 
 int count_fds(void)
@@ -156,6 +222,8 @@ int test_begin(void **state)
 {
 	(void)state;
 	fail_none();
+	for (int i = 0; i < CALLS; i++)
+		planned[i].called = 0;
 	fds_before = count_fds();
 	return 0;
 }

@@ -38,9 +38,12 @@ enum call {
 	CALL_PIPE2,
 	CALL_SOCKET,
 	CALL_SENDMSG,
+	CALL_SEND,
+	CALL_SPLICE,
 	CALL_EPOLL_CTL,
 	CALL_EPOLL_CREATE,
-	CALL_FCNTL,
+	CALL_SETPIPE,      /* fcntl(2) with F_SETPIPE_SZ */
+	CALL_SETPIPE_TINY, /* the same for a pipe that has two pages only */
 	CALLS,
 };
 
@@ -49,6 +52,15 @@ void fail_calls(enum call call, unsigned good, unsigned times, int error);
 
 /* No call fails any more. The number of failures that did not happen. */
 unsigned fail_none(void);
+
+/* How often this was called since the test began. */
+unsigned calls_of(enum call call);
+
+/* What the last call of malloc() asked for. */
+size_t last_malloc(void);
+
+/* The next sendmsg(2), or send(2), takes so many bytes only. */
+void cut_next(enum call call, size_t len);
 
 /* A copy of the bytes that ends where memory ends: the next page cannot be read. */
 struct guarded {

@@ -70,6 +70,9 @@ static void the_defaults_are_those_of_the_manual(void **state)
 	assert_int_equal(c->workers, 0);
 	assert_int_equal(c->hello_timeout_ms, 10000);
 	assert_int_equal(c->connect_timeout_ms, 5000);
+	assert_int_equal(c->idle_timeout_ms, 0);
+	assert_int_equal(c->n_trusted, 0);
+	assert_int_equal(c->web.tlvs, 0);
 	assert_int_equal(c->max_connections, 20000);
 	assert_int_equal(c->max_pending_per_ip, 64);
 	assert_int_equal(c->max_held, 4096);
@@ -100,6 +103,9 @@ static void a_whole_file_is_read(void **state)
 	      "workers: 3\n"
 	      "hello-timeout = 1500ms\n"
 	      "connect-timeout = 2m\n"
+	      "idle-timeout = 1h\n"
+	      "trusted-proxies = 192.0.2.0/24, 2001:db8::1\n"
+	      "trusted-proxies = 198.51.100.7\n"
 	      "max-connections = 7\n"
 	      "max-pending-per-ip = 8\n"
 	      "max-held = 9\n"
@@ -114,6 +120,7 @@ static void a_whole_file_is_read(void **state)
 	      "alpn = none, h2\n"
 	      "proxy = unix:/run/x.sock\n"
 	      "proxy-protocol = none\r\n"
+	      "proxy-tlvs = authority, unique-id\n"
 	      "[web]\n"
 	      "proxy = [::1]:8443\n"
 	      "proxy-protocol = v1");
@@ -123,6 +130,13 @@ static void a_whole_file_is_read(void **state)
 	assert_int_equal(c->workers, 3);
 	assert_int_equal(c->hello_timeout_ms, 1500);
 	assert_int_equal(c->connect_timeout_ms, 120000);
+	assert_int_equal(c->idle_timeout_ms, 3600000);
+	assert_int_equal(c->n_trusted, 3);
+	assert_string_equal(addr_ip_text(&c->trusted[0].base, text), "192.0.2.0");
+	assert_int_equal(c->trusted[0].bits, 24);
+	assert_string_equal(addr_ip_text(&c->trusted[1].base, text), "2001:db8::1");
+	assert_int_equal(c->trusted[1].bits, 128);
+	assert_int_equal(c->trusted[2].bits, 32);
 	assert_int_equal(c->max_connections, 7);
 	assert_int_equal(c->max_pending_per_ip, 8);
 	assert_int_equal(c->max_held, 9);
@@ -147,6 +161,8 @@ static void a_whole_file_is_read(void **state)
 	assert_string_equal(c->routes[1].sni.v[1], "*.example.org");
 	assert_int_equal(c->routes[1].pp, PP2_NONE);
 	assert_int_equal(c->routes[1].hold_ms, 30000);
+	assert_int_equal(c->routes[0].tlvs, 0);
+	assert_int_equal(c->routes[1].tlvs, ROUTE_TLV_AUTHORITY | ROUTE_TLV_UNIQUE_ID);
 
 	assert_string_equal(addr_endpoint_text(&c->web.target, text), "[::1]:8443");
 	assert_int_equal(c->web.pp, PP2_V1);
@@ -182,6 +198,9 @@ static const struct key_case key_cases[] = {
 	 {"", "10", "0s", "0ms", "s", "-1s", "1.5s", "10 s", "10S", "25h", "86401s", "86400001ms", "1441m", "1d", "10s x", "99999999999h",
 	  "4294967297ms"}},
 	{"shim", "connect-timeout", {"1ms", "5s"}, {"", "0s", "5"}},
+	{"shim", "idle-timeout", {"off", "1s", "1000ms", "24h"}, {"", "0", "0s", "999ms", "25h", "Off", "none", "1"}},
+	{"shim", "trusted-proxies", {"192.0.2.1", "192.0.2.0/24", "::/0", "2001:db8::/32,192.0.2.1 10.0.0.0/8"},
+	 {"", ",", "localhost", "192.0.2.1/24", "192.0.2.0/33", "[::1]", "192.0.2.1:443", "unix:/x", "192.0.2.1, x", "/0"}},
 	{"shim", "max-connections", {"1", "1000000"}, {"", "0", "1000001", "-5", "many"}},
 	{"shim", "max-pending-per-ip", {"1", "1000000"}, {"", "0", "1000001"}},
 	{"shim", "max-held", {"0", "1000000"}, {"", "1000001", "-1"}},
@@ -192,9 +211,12 @@ static const struct key_case key_cases[] = {
 	{"route r", "fdpass", {"/run/prosody/fdpass.sock"}, {"", "fdpass.sock", "unix:/run/x", "127.0.0.1:5", "./x"}},
 	{"route r", "proxy", {"127.0.0.1:8443", "[::1]:8443", "unix:/run/nginx.sock"}, {"", "localhost:8443", "127.0.0.1", "/run/x", "unix:x"}},
 	{"route r", "proxy-protocol", {"v1", "v2", "none"}, {"", "1", "V1", "v3", "off"}},
+	{"route r", "proxy-tlvs", {"alpn", "authority", "unique-id", "alpn, authority unique-id", "alpn alpn"},
+	 {"", ",", "ALPN", "none", "ssl", "alpn, crc32c"}},
 	{"route r", "hold", {"0s", "30s", "24h"}, {"", "30", "-1s", "25h"}},
 	{"web", "proxy", {"127.0.0.1:8443", "[::1]:8443", "unix:/run/nginx.sock"}, {"", "localhost:8443", "127.0.0.1", "/run/x"}},
 	{"web", "proxy-protocol", {"v1", "v2", "none"}, {"", "yes"}},
+	{"web", "proxy-tlvs", {"alpn", "authority", "unique-id"}, {"", "sni"}},
 };
 
 static void each_key_takes_its_good_values_and_refuses_bad_ones(void **state)
@@ -397,6 +419,9 @@ static void lists_and_tables_are_bounded(void **state)
 		assert_int_equal(set(c, name, "alpn", "x"), 0);
 	}
 	assert_int_equal(set(c, "route more", "alpn", "x"), -EINVAL);
+	for (int i = 0; i < CONF_TRUSTED_MAX; i++)
+		assert_int_equal(set(c, "shim", "trusted-proxies", "192.0.2.1"), 0);
+	assert_int_equal(set(c, "shim", "trusted-proxies", "192.0.2.1"), -EINVAL);
 	for (int i = 1; i < 256; i++)
 		assert_int_equal(set(c, "route r0", "alpn", "x"), 0);
 	assert_int_equal(set(c, "route r0", "alpn", "x"), -EINVAL);
@@ -406,6 +431,58 @@ static void lists_and_tables_are_bounded(void **state)
 	name[255] = '\0';
 	assert_int_equal(set(c, "route r1", "alpn", name), 0);
 	conf_unref(c);
+}
+
+static void peers_are_trusted_by_prefix_and_nobody_is_by_default(void **state)
+{
+	struct conf *c = fresh();
+	struct addr a, unknown = {.family = AF_UNSPEC};
+
+	(void)state;
+	assert_int_equal(addr_parse("192.0.2.7", "1", &a), 0);
+	assert_false(conf_trusts(c, &a));
+	assert_int_equal(set(c, "shim", "trusted-proxies", "10.0.0.0/8, 192.0.2.0/29"), 0);
+	assert_true(conf_trusts(c, &a));
+	assert_int_equal(addr_parse("192.0.2.8", "1", &a), 0);
+	assert_false(conf_trusts(c, &a));
+	assert_int_equal(addr_parse("10.255.0.1", "65535", &a), 0);
+	assert_true(conf_trusts(c, &a));
+	assert_int_equal(addr_parse("::1", "1", &a), 0);
+	assert_false(conf_trusts(c, &a));
+	assert_false(conf_trusts(c, &unknown));
+	conf_unref(c);
+}
+
+static void an_idle_timeout_can_be_set_and_taken_back(void **state)
+{
+	struct conf *c = fresh();
+
+	(void)state;
+	assert_int_equal(set(c, "shim", "idle-timeout", "1500ms"), 0);
+	assert_int_equal(c->idle_timeout_ms, 1500);
+	assert_int_equal(set(c, "shim", "idle-timeout", "off"), 0);
+	assert_int_equal(c->idle_timeout_ms, 0);
+	conf_unref(c);
+}
+
+static void the_tlvs_of_several_lines_add_up(void **state)
+{
+	struct conf *c = fresh();
+
+	(void)state;
+	assert_int_equal(set(c, "web", "proxy-tlvs", "alpn"), 0);
+	assert_int_equal(c->web.tlvs, ROUTE_TLV_ALPN);
+	assert_int_equal(set(c, "web", "proxy-tlvs", "unique-id,authority"), 0);
+	assert_int_equal(c->web.tlvs, ROUTE_TLV_ALPN | ROUTE_TLV_AUTHORITY | ROUTE_TLV_UNIQUE_ID);
+	conf_unref(c);
+}
+
+static void a_bad_item_of_a_list_is_named(void **state)
+{
+	(void)state;
+	refused("[shim]\ntrusted-proxies = 192.0.2.1, proxy.example\n", 2, "'proxy.example'");
+	refused("[shim]\ntrusted-proxies = 192.0.2.1/24\n", 2, "no bit set behind the prefix");
+	refused("[web]\nproxy-tlvs = alpn, ssl\n", 2, "'ssl' is not alpn, authority or unique-id");
 }
 
 static void what_is_missing_is_said(void **state)
@@ -528,6 +605,10 @@ int main(void)
 		TEST(a_routes_name_is_fit_for_logs),
 		TEST(sections_of_the_same_route_are_one),
 		TEST(lists_and_tables_are_bounded),
+		TEST(peers_are_trusted_by_prefix_and_nobody_is_by_default),
+		TEST(an_idle_timeout_can_be_set_and_taken_back),
+		TEST(the_tlvs_of_several_lines_add_up),
+		TEST(a_bad_item_of_a_list_is_named),
 		TEST(what_is_missing_is_said),
 		TEST(a_file_that_is_missing_or_a_directory_is_an_error),
 		TEST(out_of_memory_is_reported_at_every_allocation),

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define VECTORS     "tests/vectors"
-#define VECTORS_MAX 64
+#define VECTORS_MAX 128
 #define RECORD_HEADER 5
 #define BUF_MAX     (8 * (HELLO_MESSAGE_MAX + 64))
 

@@ -173,6 +173,90 @@ static void a_watch_added_again_does_not_get_its_former_events(void **state)
 	loop_free(f.loop);
 }
 
+static void close_victim(struct loop_watch *w, uint32_t events)
+{
+	struct pipe_watch *p = (struct pipe_watch *)(void *)w;
+	char c;
+
+	(void)events;
+	assert_int_equal(read(p->fd[0], &c, 1), 1);
+	p->f->calls++;
+	if (p->victim->watch.watched) {
+		loop_forget(p->f->loop, &p->victim->watch);
+		close(p->victim->fd[0]);
+		close(p->victim->fd[1]);
+		p->victim->fd[0] = -1;
+		p->victim->watch.ready = NULL;
+	}
+	p->f->done = true;
+}
+
+static void a_watch_forgotten_and_closed_is_not_called_though_its_event_was_fetched(void **state)
+{
+	struct fixture f = {0};
+	struct pipe_watch a, b, *left;
+
+	(void)state;
+	assert_int_equal(loop_new(&f.loop), 0);
+	watch_init(&a, &f, close_victim);
+	watch_init(&b, &f, close_victim);
+	a.victim = &b;
+	b.victim = &a;
+	assert_int_equal(write(a.fd[1], "x", 1), 1);
+	assert_int_equal(write(b.fd[1], "x", 1), 1);
+	run_until(f.loop, &f.done);
+	run_for(f.loop, 20);
+	assert_int_equal(f.calls, 1);
+	assert_int_equal(a.watch.watched + b.watch.watched, 1);
+	left = a.watch.watched ? &a : &b;
+	watch_close(left);
+	loop_free(f.loop);
+}
+
+static void the_number_of_a_forgotten_descriptor_can_be_watched_again(void **state)
+{
+	struct fixture f = {0};
+	struct pipe_watch old, new;
+	int number;
+
+	(void)state;
+	assert_int_equal(loop_new(&f.loop), 0);
+	watch_init(&old, &f, count_and_stop);
+	number = old.fd[0];
+	assert_int_equal(write(old.fd[1], "x", 1), 1);
+	loop_forget(f.loop, &old.watch);
+	assert_false(old.watch.watched);
+	close(old.fd[0]);
+	close(old.fd[1]);
+	loop_forget(f.loop, &old.watch); /* once more does no harm */
+	loop_del(f.loop, &old.watch);
+	watch_init(&new, &f, count_and_stop);
+	assert_int_equal(new.fd[0], number);
+	run_for(f.loop, 10);
+	assert_int_equal(f.calls, 0);
+	assert_int_equal(write(new.fd[1], "x", 1), 1);
+	run_until(f.loop, &f.done);
+	assert_int_equal(old.calls, 0);
+	assert_true(new.calls > 0);
+	watch_close(&new);
+	loop_free(f.loop);
+}
+
+static void forgetting_makes_no_call_of_the_kernel(void **state)
+{
+	struct fixture f = {0};
+	struct pipe_watch w;
+
+	(void)state;
+	assert_int_equal(loop_new(&f.loop), 0);
+	watch_init(&w, &f, count_and_stop);
+	fail_calls(CALL_EPOLL_CTL, 0, 1, EIO);
+	loop_forget(f.loop, &w.watch);
+	assert_int_equal(fail_none(), 1);
+	watch_close(&w);
+	loop_free(f.loop);
+}
+
 static void yield_twice(struct loop_watch *w, uint32_t events)
 {
 	struct pipe_watch *p = (struct pipe_watch *)(void *)w;
@@ -423,6 +507,9 @@ int main(void)
 		TEST(a_watch_removed_by_a_callback_is_not_called_though_its_event_was_fetched),
 		TEST(a_watch_may_free_itself),
 		TEST(a_watch_added_again_does_not_get_its_former_events),
+		TEST(a_watch_forgotten_and_closed_is_not_called_though_its_event_was_fetched),
+		TEST(the_number_of_a_forgotten_descriptor_can_be_watched_again),
+		TEST(forgetting_makes_no_call_of_the_kernel),
 		TEST(asking_again_repeats_an_edge_that_is_still_there),
 		TEST(more_watches_than_one_batch_are_all_called),
 		TEST(adding_a_bad_descriptor_fails_and_removing_it_is_harmless),

@@ -3,8 +3,11 @@
 #include "log.h"
 #include "support.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -122,8 +125,8 @@ static void a_client_has_no_more_than_its_share_without_a_verdict(void **state)
 		close(clients[i]);
 	worker_stop(f.worker);
 	ends = worker_ends(f.worker);
-	assert_int_equal(ends[CONN_TOO_MANY_PENDING], 1);
-	assert_int_equal(ends[CONN_CLIENT_GONE] + ends[CONN_STOPPED], 3);
+	assert_int_equal(ends[END_TOO_MANY_PENDING], 1);
+	assert_int_equal(ends[END_CLIENT_GONE] + ends[END_STOPPED], 3);
 	worker_free(f.worker);
 	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, 10, &f.worker), 0);
 	assert_int_equal(worker_start(f.worker), 0);
@@ -172,6 +175,216 @@ static void new_listeners_are_served_though_one_who_waited_at_an_old_one_has_gon
 	tear_down(&f);
 }
 
+/* From another address of the loopback, so that it has a share of its own. */
+static int connect_from(const struct addr_endpoint *e, const char *ip)
+{
+	struct addr_endpoint from;
+	char text[40];
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	snprintf(text, sizeof(text), "%s:1", ip);
+	assert_int_equal(addr_parse_endpoint(text, &from), 0);
+	from.u.in.sin_port = 0;
+	assert_int_equal(bind(fd, &from.u.sa, from.len), 0);
+	if (connect(fd, &e->u.sa, e->len) < 0)
+		assert_int_equal(errno, EINPROGRESS);
+	wait_fd(fd, POLLOUT);
+	return fd;
+}
+
+static void assert_open(int fd)
+{
+	assert_int_equal(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 50), 0);
+}
+
+static void when_all_is_full_the_oldest_without_a_verdict_makes_room(void **state)
+{
+	struct fixture f;
+	int relayed, web, waiting[2], new;
+
+	(void)state;
+	set_up(&f, 3);
+	relayed = connect_to(&f.listeners.v[0].addr);
+	say_http(relayed);
+	web = accept_one(f.web_listener);
+	for (int i = 0; i < 2; i++)
+		waiting[i] = connect_from(&f.listeners.v[0].addr, "127.0.0.2");
+	assert_open(waiting[0]);
+	new = connect_from(&f.listeners.v[0].addr, "127.0.0.3");
+	assert_eof(waiting[0]);
+	assert_open(waiting[1]);
+	assert_open(relayed);
+	say_http(new); /* it is served */
+	close(accept_one(f.web_listener));
+	close(new);
+	close(waiting[0]);
+	close(waiting[1]);
+	close(relayed);
+	close(web);
+	worker_stop(f.worker);
+	assert_int_equal(worker_ends(f.worker)[END_EVICTED], 1);
+	worker_free(f.worker);
+	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, 3, &f.worker), 0);
+	assert_int_equal(worker_start(f.worker), 0);
+	tear_down(&f);
+}
+
+static void one_who_has_his_share_already_makes_nobody_leave(void **state)
+{
+	struct fixture f;
+	int other, greedy[3], more;
+
+	(void)state;
+	set_up(&f, 4);
+	other = connect_from(&f.listeners.v[0].addr, "127.0.0.2");
+	for (int i = 0; i < 3; i++)
+		greedy[i] = connect_from(&f.listeners.v[0].addr, "127.0.0.3");
+	assert_open(greedy[2]);
+	more = connect_from(&f.listeners.v[0].addr, "127.0.0.3");
+	assert_eof(more);
+	assert_open(other);
+	assert_open(greedy[0]);
+	close(more);
+	close(other);
+	for (int i = 0; i < 3; i++)
+		close(greedy[i]);
+	tear_down(&f);
+}
+
+static void a_reload_to_fewer_connections_ends_none_and_takes_none(void **state)
+{
+	struct fixture f;
+	int clients[3], webs[3], waits;
+
+	(void)state;
+	set_up(&f, 3);
+	for (int i = 0; i < 3; i++) {
+		clients[i] = connect_to(&f.listeners.v[0].addr);
+		say_http(clients[i]);
+		webs[i] = accept_one(f.web_listener);
+	}
+	worker_apply(f.worker, f.conf, &f.listeners, 2);
+	waits = connect_to(&f.listeners.v[0].addr);
+	say_http(waits);
+	assert_open(clients[0]);
+	assert_open(f.web_listener);
+	close(clients[0]);
+	close(webs[0]);
+	assert_open(f.web_listener); /* two are left */
+	close(clients[1]);
+	close(webs[1]);
+	close(accept_one(f.web_listener));
+	close(waits);
+	close(clients[2]);
+	close(webs[2]);
+	tear_down(&f);
+}
+
+static void accepting_goes_on_after_a_pause_for_want_of_descriptors(void **state)
+{
+	struct rlimit limit, low;
+	struct fixture f;
+	int client, fds[256], n = 0;
+
+	(void)state;
+	set_up(&f, 10);
+	client = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_true(client >= 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = limit;
+	low.rlim_cur = 128;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	while (n < 256 && (fds[n] = dup(STDIN_FILENO)) >= 0)
+		n++;
+	assert_int_equal(errno, EMFILE);
+	if (connect(client, &f.listeners.v[0].addr.u.sa, f.listeners.v[0].addr.len) < 0)
+		assert_int_equal(errno, EINPROGRESS);
+	wait_fd(client, POLLOUT);
+	usleep(30000);
+	while (n > 0)
+		close(fds[--n]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	say_http(client);
+	close(accept_one(f.web_listener));
+	close(client);
+	tear_down(&f);
+}
+
+static void idle_relays_end_once_a_reload_says_when(void **state)
+{
+	struct conf_error err;
+	struct conf *conf = conf_new();
+	char text[ADDR_ENDPOINT_TEXT_MAX];
+	struct fixture f;
+	int client, web, busy, busy_web;
+
+	(void)state;
+	set_up(&f, 10);
+	assert_non_null(conf);
+	assert_int_equal(conf_set(conf, "web", "proxy", addr_endpoint_text(&f.web, text), &err), 0);
+	assert_int_equal(conf_set(conf, "shim", "idle-timeout", "1s", &err), 0);
+	client = connect_to(&f.listeners.v[0].addr);
+	say_http(client);
+	web = accept_one(f.web_listener);
+	busy = connect_to(&f.listeners.v[0].addr);
+	say_http(busy);
+	busy_web = accept_one(f.web_listener);
+	worker_apply(f.worker, conf, &f.listeners, 10);
+	for (int i = 0; i < 40; i++) {
+		char byte;
+
+		usleep(100000);
+		assert_int_equal(write(busy, "x", 1), 1);
+		if (recv(client, &byte, 1, MSG_DONTWAIT) == 0)
+			break;
+		assert_true(i > 5 || errno == EAGAIN);
+	}
+	assert_eof(client);
+	assert_open(busy);
+	/* And no more once it is off again. */
+	worker_apply(f.worker, f.conf, &f.listeners, 10);
+	usleep(1500000);
+	assert_open(busy);
+	close(client);
+	close(web);
+	close(busy);
+	close(busy_web);
+	worker_stop(f.worker);
+	assert_int_equal(worker_ends(f.worker)[END_IDLE_TIMEOUT], 1);
+	worker_free(f.worker);
+	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, 10, &f.worker), 0);
+	assert_int_equal(worker_start(f.worker), 0);
+	tear_down(&f);
+	conf_unref(conf);
+}
+
+static void a_worker_that_cannot_be_made_leaves_nothing_behind(void **state)
+{
+	static const struct {
+		enum call call;
+		unsigned good;
+		int error;
+	} cases[] = {
+		{CALL_CALLOC, 0, ENOMEM}, {CALL_MALLOC, 0, ENOMEM}, {CALL_EPOLL_CREATE, 0, EMFILE}, {CALL_EPOLL_CTL, 0, ENOMEM},
+	};
+	struct fixture f;
+
+	(void)state;
+	set_up(&f, 10);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct worker *w = (struct worker *)(void *)state;
+		int before = count_fds();
+
+		fail_calls(cases[i].call, cases[i].good, 1, cases[i].error);
+		assert_int_equal(worker_new(1, f.conf, &f.listeners, f.pending, 10, &w), -cases[i].error);
+		assert_ptr_equal(w, state);
+		assert_int_equal(count_fds(), before);
+	}
+	worker_free(NULL);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -180,6 +393,12 @@ int main(void)
 		TEST(a_client_has_no_more_than_its_share_without_a_verdict),
 		TEST(new_listeners_replace_the_old_ones),
 		TEST(new_listeners_are_served_though_one_who_waited_at_an_old_one_has_gone),
+		TEST(when_all_is_full_the_oldest_without_a_verdict_makes_room),
+		TEST(one_who_has_his_share_already_makes_nobody_leave),
+		TEST(a_reload_to_fewer_connections_ends_none_and_takes_none),
+		TEST(accepting_goes_on_after_a_pause_for_want_of_descriptors),
+		TEST(idle_relays_end_once_a_reload_says_when),
+		TEST(a_worker_that_cannot_be_made_leaves_nothing_behind),
 	};
 
 	return cmocka_run_group_tests_name("worker", tests, group_begin, NULL);

@@ -1,22 +1,24 @@
 #!/usr/bin/python3
 """Records and checks the ClientHello vectors.
 
-usage: record.py --record   run the clients and write the files anew
-       record.py --check    check what expected.tsv says, without our parser
+usage: record.py --record NAME...  record these clients' hellos anew (clients.py has the names; "all": every one)
+       record.py --synthetic       write those that are put together (synthetic.py) anew
+       record.py --check           check what expected.tsv says, without our parser
 
 Each file is the beginning of a connection and its name starts with the
 verdict: ok, need-more, not-tls or malformed. expected.tsv has a line for each:
 file, verdict, SNI, ALPN names parted by commas; "-" is none.
 
-Those named ok-real-* were sent by real clients: openssl s_client, curl,
-gnutls-cli and Python's ssl module. The others are put together here, byte by
-byte. --check asks tshark for the SNI and the ALPN list of each good one, and
-OpenSSL's server side whether it can read the hello.
+Those named ok-real-* were sent by real clients from Debian packages, which
+--record runs here or, through tests/debian13, on Debian 13. The tests need
+only the files. --check asks tshark for the SNI and the ALPN list of each good
+one, and OpenSSL's server side whether it can read the hello.
 """
 
+import os
 import pathlib
 import re
-import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -24,9 +26,14 @@ import subprocess
 import sys
 import tempfile
 
-HERE = pathlib.Path(__file__).parent
-MESSAGE_MAX = 16384
-RECORD_MAX = 16384
+from clients import CLIENTS
+from synthetic import synthetic
+
+HERE = pathlib.Path(__file__).resolve().parent
+DEBIAN_13 = HERE.parent / "debian13"
+TABLE = HERE / "expected.tsv"
+STARTS = 60  # seconds that a client may take to connect
+SILENT = 1  # seconds without a byte: it waits for an answer
 
 # Where others judge otherwise.
 KNOWN = {
@@ -36,182 +43,81 @@ KNOWN = {
 }
 
 
-# --- putting hellos together ---
+# --- the table and its files ---
 
-def block(width, content):
-    return len(content).to_bytes(width, "big") + content
-
-
-def extension(kind, content):
-    return struct.pack("!H", kind) + block(2, content)
+def read_table():
+    return {line.split("\t")[0]: line.split("\t") for line in TABLE.read_text("ascii").splitlines()}
 
 
-def sni(name):
-    return extension(0, block(2, b"\0" + block(2, name.encode())))
-
-
-def alpn(*names):
-    return extension(16, block(2, b"".join(block(1, name.encode()) for name in names)))
-
-
-def key_share(*shares):
-    return extension(51, block(2, b"".join(struct.pack("!H", group) + block(2, key) for group, key in shares)))
-
-
-GROUPS = extension(10, block(2, bytes.fromhex("001d0017")))
-POINT_FORMATS = extension(11, block(1, b"\0"))
-SIGNATURES = extension(13, block(2, bytes.fromhex("0403080404010503080505010806060102010203")))
-VERSIONS = extension(43, block(1, bytes.fromhex("03040303")))
-X25519 = key_share((29, bytes(range(1, 33))))
-TLS13 = GROUPS + POINT_FORMATS + SIGNATURES + VERSIONS + X25519
-SUITES = bytes.fromhex("130113021303c02bc02fc02cc030cca9cca8009c009d002f0035")
-RANDOM = bytes(range(32))
-
-
-def body(extensions=TLS13, suites=SUITES, session=b"", compression=b"\0", version=b"\x03\x03"):
-    """A ClientHello without its handshake header; extensions None leaves the block out."""
-    return (version + RANDOM + block(1, session) + block(2, suites) + block(1, compression) +
-            (b"" if extensions is None else block(2, extensions)))
-
-
-def message(content, kind=1):
-    return bytes([kind]) + block(3, content)
-
-
-def records(content, *sizes, version=b"\x03\x01"):
-    """The content in records of these sizes, the last of them for all the rest."""
-    out = b""
-    sizes = list(sizes) or [RECORD_MAX]
-    while content:
-        size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-        out += b"\x16" + version + block(2, content[:size])
-        content = content[size:]
-    return out
-
-
-def hello(extensions=TLS13, *sizes, **rest):
-    return records(message(body(extensions, **rest)), *sizes)
-
-
-def padded(length):
-    """A hello whose handshake message, header included, is that long."""
-    bare = len(message(body(sni("pad.example") + alpn("h2") + TLS13 + extension(21, b""))))
-    return message(body(sni("pad.example") + alpn("h2") + TLS13 + extension(21, bytes(length - bare))))
-
-
-def synthetic():
-    """(name, bytes, SNI, ALPN names)"""
-    grease = (extension(0x0A0A, b"") + sni("grease.example") + extension(0x1A1A, b"\0") +
-              alpn("jj", "h2", "http/1.1") + TLS13 + extension(0xFAFA, b"xyz"))
-    groups = extension(10, block(2, bytes.fromhex("11ec001d0017")))
-    hybrid = key_share((0x11EC, bytes(i * 7 & 255 for i in range(1216))), (29, bytes(range(1, 33))))
-    quantum = sni("pq.example.org") + alpn("xmpp-client") + groups + SIGNATURES + VERSIONS + hybrid
-    plain = sni("chat.example.org") + alpn("xmpp-client") + TLS13
-    good = message(body(plain))
-
-    yield "ok-grease", hello(grease, suites=b"\x3a\x3a" + SUITES), "grease.example", ("jj", "h2", "http/1.1")
-    yield "ok-post-quantum", hello(quantum), "pq.example.org", ("xmpp-client",)
-    yield "ok-post-quantum-3-records", hello(quantum, 700, 600), "pq.example.org", ("xmpp-client",)
-    yield "ok-no-extensions-block", hello(None), "-", ()
-    yield "ok-empty-extensions-block", hello(b""), "-", ()
-    yield "ok-2-records", records(good, 90), "chat.example.org", ("xmpp-client",)
-    yield "ok-1-byte-records", records(good, 1), "chat.example.org", ("xmpp-client",)
-    yield "ok-message-max", records(padded(MESSAGE_MAX)), "pad.example", ("h2",)
-    yield "ok-many-protocols", hello(alpn(*(f"p{i}" for i in range(40)), "xmpp-server") + TLS13), "-", \
-        (*(f"p{i}" for i in range(40)), "xmpp-server")
-
-    yield "malformed-message-max-plus-1", records(padded(MESSAGE_MAX + 1)), "-", ()
-    yield "malformed-duplicate-sni", hello(sni("a.example") + sni("b.example") + TLS13), "-", ()
-    yield "malformed-duplicate-alpn", hello(alpn("h2") + alpn("xmpp-client") + TLS13), "-", ()
-    yield "malformed-empty-alpn-name", hello(alpn("h2", "") + TLS13), "-", ()
-    yield "malformed-empty-alpn-list", hello(alpn() + TLS13), "-", ()
-    yield "malformed-empty-record", records(good[:40]) + b"\x16\x03\x01\0\0" + records(good[40:]), "-", ()
-    yield "malformed-alert-in-between", records(good[:40]) + bytes.fromhex("15030100020100") + records(good[40:]), "-", ()
-    yield "malformed-other-second-record", records(good[:40]) + b"\x17" + records(good[40:])[1:], "-", ()
-    yield "malformed-server-hello", records(message(body(plain), 2)), "-", ()
-    yield "malformed-no-compression", hello(plain, compression=b""), "-", ()
-
-    yield "not-tls-http", b"GET / HTTP/1.1\r\nHost: chat.example.org\r\n\r\n", "-", ()
-    yield "not-tls-xmpp", b"<?xml version='1.0'?><stream:stream to='chat.example.org'>", "-", ()
-    yield "not-tls-sslv2", bytes.fromhex("802e0100020015000000100100800200800300800400800500800600400700c0") + bytes(16), "-", ()
-    yield "not-tls-dtls", b"\x16\xfe\xff" + bytes(8) + block(2, good), "-", ()
-    yield "not-tls-alert", bytes.fromhex("15030100020228"), "-", ()
-    yield "need-more-cut", records(good)[:-1], "-", ()
-    yield "need-more-cut-at-record", records(good, 90)[:95], "-", ()
+def write(vectors):
+    """Takes (name, bytes, SNI, ALPN names parted by commas) into the folder and the table, in place of what has that name."""
+    table = read_table()
+    for name, flight, server_name, protocols in vectors:
+        verdict = re.match("ok|need-more|not-tls|malformed", name)[0]
+        (HERE / f"{name}.bin").write_bytes(flight)
+        table[f"{name}.bin"] = [f"{name}.bin", verdict, server_name, protocols]
+        print(f"{name}: {len(flight)} bytes")
+    real = [line for name, line in table.items() if name.startswith("ok-real-")]
+    other = [line for name, line in table.items() if not name.startswith("ok-real-")]
+    TABLE.write_text("".join("\t".join(line) + "\n" for line in sorted(real) + other), "ascii")
 
 
 # --- recording real clients ---
 
-def clients():
-    """(name, command or function, SNI, ALPN names); {port} is filled in"""
-    s_client = ["openssl", "s_client", "-connect", "127.0.0.1:{port}"]
-    yield "openssl-tls13", [*s_client, "-tls1_3", "-servername", "chat.example.org", "-alpn", "xmpp-client"], \
-        "chat.example.org", ("xmpp-client",)
-    yield "openssl-tls12", [*s_client, "-tls1_2", "-servername", "chat.example.org", "-alpn", "h2,http/1.1"], \
-        "chat.example.org", ("h2", "http/1.1")
-    yield "openssl-bare", [*s_client, "-noservername"], "-", ()
-    yield "openssl-tls12-no-sni-xmpp-server", [*s_client, "-tls1_2", "-noservername", "-alpn", "xmpp-server"], "-", ("xmpp-server",)
-    yield "curl-h2", ["curl", "-sk", "--http2", "-m", "5", "--resolve", "web.example.org:{port}:127.0.0.1",
-                      "https://web.example.org:{port}/"], "web.example.org", ("h2", "http/1.1")
-    yield "gnutls", ["gnutls-cli", "--insecure", "-p", "{port}", "--sni-hostname=chat.example.org", "--alpn=xmpp-client",
-                     "127.0.0.1"], "chat.example.org", ("xmpp-client",)
-    yield "gnutls-no-alpn", ["gnutls-cli", "--insecure", "-p", "{port}", "--sni-hostname=old.example.org", "127.0.0.1"], \
-        "old.example.org", ()
-    yield "python", python_client, "py.example.org", ("xmpp-client", "h2")
+def on_debian(client, command):
+    """The command line that runs a bash command where the client lives."""
+    if client.debian == 13:
+        return [DEBIAN_13, *client.packages.split(), "--", "env", "HOME=/work", "bash", "-c", command]
+    return ["bash", "-c", command]
 
 
-def python_client(port):
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["xmpp-client", "h2"])
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
-            context.wrap_socket(sock, server_hostname="py.example.org")
-    except OSError:
-        pass
-
-
-def record_client(command):
-    """The first flight of a client."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(5)
-        port = listener.getsockname()[1]
-        process = None
-        if callable(command):
-            import threading
-            threading.Thread(target=command, args=(port,), daemon=True).start()
-        else:
-            process = subprocess.Popen([word.format(port=port) for word in command], stdin=subprocess.PIPE,
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        conn, _ = listener.accept()
-        with conn:
-            conn.settimeout(0.5)
-            flight = b""
-            try:
-                while chunk := conn.recv(65536):
-                    flight += chunk
-            except TimeoutError:
-                pass
-        if process:
-            process.kill()
-            process.wait()
+def first_flight(listener):
+    conn, _ = listener.accept()
+    with conn:
+        conn.settimeout(SILENT)
+        flight = b""
+        try:
+            while chunk := conn.recv(65536):
+                flight += chunk
+        except (TimeoutError, ConnectionResetError):
+            pass
     return flight
 
 
-def record():
-    lines = []
-    for old in HERE.glob("*.bin"):
-        old.unlink()
-    for name, command, server_name, protocols in clients():
-        if not callable(command) and not shutil.which(command[0]):
-            sys.exit(f"record: {command[0]} is missing")
-        lines.append((f"ok-real-{name}", record_client(command), server_name, protocols))
-    lines += synthetic()
-    with open(HERE / "expected.tsv", "w", encoding="ascii") as table:
-        for name, flight, server_name, protocols in lines:
-            (HERE / f"{name}.bin").write_bytes(flight)
-            verdict = re.match("ok|need-more|not-tls|malformed", name)[0]
-            print(f"{name}.bin", verdict, server_name, ",".join(protocols) or "-", sep="\t", file=table)
-    print(f"record: {len(lines)} vectors")
+def record_client(client):
+    """The first flight of a client."""
+    # Installing takes longer than any client may take to connect.
+    subprocess.run(on_debian(client, f"dpkg-query -W {client.packages}"), check=True, stdout=subprocess.DEVNULL)
+    here = "/src/tests/vectors/clients" if client.debian == 13 else HERE / "clients"
+    with socket.create_server(("127.0.0.1", 0)) as listener, \
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        listener.settimeout(STARTS)
+        command = client.command.format(port=listener.getsockname()[1], here=here)
+        process = subprocess.Popen(on_debian(client, command), cwd=folder, env={**os.environ, "HOME": folder},
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   start_new_session=True)
+        try:
+            return first_flight(listener)
+        except TimeoutError:
+            os.killpg(process.pid, signal.SIGKILL)
+            sys.exit(f"{client.name} did not connect:\n{process.communicate()[0].decode(errors='replace')}")
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def record(names):
+    known = {client.name: client for client in CLIENTS}
+    if unknown := set(names) - set(known) - {"all"}:
+        sys.exit(f"record: no such client: {', '.join(sorted(unknown))}")
+    for name in known if "all" in names else names:
+        client = known[name]
+        write([(f"ok-real-{name}", record_client(client), client.sni, client.alpn)])
+
+
+def write_synthetic():
+    write([(name, flight, server_name, ",".join(protocols) or "-") for name, flight, server_name, protocols in synthetic()])
 
 
 # --- checking ---
@@ -258,7 +164,7 @@ def openssl(flight):
 
 def check():
     failures = 0
-    lines = [line.split("\t") for line in (HERE / "expected.tsv").read_text("ascii").splitlines()]
+    lines = list(read_table().values())
     assert {line[0] for line in lines} == {path.name for path in HERE.glob("*.bin")}, "expected.tsv and the files differ"
     for name, verdict, server_name, protocols in lines:
         flight = (HERE / name).read_bytes()
@@ -278,10 +184,14 @@ def check():
     print(f"check: {len(lines)} vectors, {failures} problems")
     return 1 if failures else 0
 
+
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--record"]:
-        record()
-    elif sys.argv[1:] == ["--check"]:
-        sys.exit(check())
-    else:
-        sys.exit(__doc__)
+    match sys.argv[1:]:
+        case ["--record", _, *_]:
+            record(sys.argv[2:])
+        case ["--synthetic"]:
+            write_synthetic()
+        case ["--check"]:
+            sys.exit(check())
+        case _:
+            sys.exit(__doc__)

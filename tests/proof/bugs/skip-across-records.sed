@@ -1,0 +1,2 @@
+# Skipping does not stop at the end of a record.
+s/h->need < h->rec_left \? h->need : h->rec_left/h->need/
