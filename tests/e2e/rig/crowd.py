@@ -1,6 +1,6 @@
 """Many badly behaved clients in one process, and the handle on that process.
 
-Run as a script it takes its orders as JSON, keeps `count` connections going in one way or another
+Run as a script it reads its orders as JSON, keeps `count` connections going in one way or another
 (MODES) until it is killed, and prints every half second what has happened so far.
 """
 
@@ -39,8 +39,10 @@ class Crowd:
 
     def __enter__(self):
         with self._world.client.inside():
-            self._child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", "/usr/bin/python3", __file__, self._orders],
-                                           stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+            self._child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", "/usr/bin/python3", __file__],
+                                           stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+        self._child.stdin.write(self._orders.encode())
+        self._child.stdin.close()
         os.set_blocking(self._child.stdout.fileno(), False)
         self._last, self._rest = {"open": 0, "connected": 0, "ended": 0, "failed": 0}, b""
         return self
@@ -182,4 +184,4 @@ class _Run:
 
 
 if __name__ == "__main__":
-    _Run(json.loads(sys.argv[1])).forever()
+    _Run(json.load(sys.stdin)).forever()
