@@ -23,6 +23,7 @@ def backend(world):
     arrived = queue.Queue()
 
     def serve(sock):
+        sock.settimeout(300)
         arrived.put(sock)
         read_all(sock)
 
