@@ -1,6 +1,6 @@
 """Relays on which nothing happens: ended if asked for, and probed for vanished peers."""
 
-import pathlib
+import os
 import queue
 import re
 import socket
@@ -23,6 +23,7 @@ def backend(world):
     arrived = queue.Queue()
 
     def serve(sock):
+        sock.settimeout(300)
         arrived.put(sock)
         read_all(sock)
 
@@ -101,42 +102,24 @@ def keepalive_timers(world, shim):
     return {tuple(re.split(r"\s+", line.strip())[2:4]): "timer:(keepalive" in line for line in lines}
 
 
-def test_both_sides_of_a_relay_are_probed_when_silent(world, new_shim, port, backend):
+@pytest.mark.skipif("XMPP443_FULL" not in os.environ, reason="takes more than a minute: XMPP443_FULL=1")
+def test_both_sides_of_a_relay_are_probed_when_silent_for_a_minute(world, new_shim, port, backend):
     shim = new_shim(port, web=backend.address(), web_options=BARE)
     with world.connect(port=port) as sock:
         sock.sendall(b"hello\n")
         backend.arrived()
-        # An unacknowledged byte has a timer of its own first.
-        until(lambda: list(keepalive_timers(world, shim).values()) == [True, True], "keepalive on two connections")
+        until(lambda: list(keepalive_timers(world, shim).values()) == [True, True], "keepalive on two connections", 120)
         assert (f"{SERVER4}:{port}", "%s:%d" % sock.getsockname()) in keepalive_timers(world, shim)
 
 
-@pytest.fixture
-def impatient_kernel(world):
-    """It probes after a second instead of two hours, and gives up after three more."""
-    def set_all(values):
-        with world.server.inside():
-            for name, value in zip(("time", "intvl", "probes"), values):
-                pathlib.Path(f"/proc/sys/net/ipv4/tcp_keepalive_{name}").write_text(str(value))
-
-    set_all((1, 1, 3))
-    yield
-    set_all((7200, 75, 9))
-
-
-@pytest.mark.parametrize("moment", ["before the hello", "relayed"])
-@pytest.mark.usefixtures("impatient_kernel")
-def test_clients_that_vanish_are_found(world, new_shim, port, backend, moment):
+def test_clients_that_vanish_before_their_hello_are_found(world, new_shim, port):
     """The address is taken away from the client's machine, and nothing answers for it any more."""
-    shim = new_shim(port, web=backend.address(), web_options=BARE, shim={"hello-timeout": "2s"})
+    shim = new_shim(port, shim={"hello-timeout": "2s"})
     before = shim.sockets()
     address = "192.0.2.200"
     world.client.add_address("veth0", f"{address}/24")
     sock = world.connect(address, port)
-    if moment == "relayed":
-        sock.sendall(b"hello\n")
-        backend.arrived()
     until(lambda: shim.sockets() > before, "the client to be accepted")
     world.client.ip("addr", "del", f"{address}/24", "dev", "veth0")
-    until(lambda: shim.sockets() == before, "the client to be given up", 60)
+    until(lambda: shim.sockets() == before, "the client to be given up")
     sock.close()

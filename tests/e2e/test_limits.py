@@ -68,6 +68,9 @@ def test_beyond_max_connections_the_oldest_that_is_undecided_goes(world, new_shi
             silent.append(world.connect(port=port))  # takes the place of the one that has logged in
             until(lambda: shim.sockets() == before + 8, "eight again")
         assert len(shim.events(reason="evicted")) == 3
+        if not said:
+            silent[7].sendall(PLAIN)
+            assert b"400 Bad Request" in silent[7].recv(4096)
         for sock in silent[8:]:
             sock.close()
 
@@ -87,11 +90,12 @@ def test_a_connection_that_has_a_verdict_is_never_evicted(world, new_shim, port)
             assert stream.recv().startswith(b"HTTP/1.1 200 ")
 
 
-def test_when_all_have_a_verdict_clients_wait_until_there_is_room(world, new_shim, port):
-    shim = new_shim(port, shim={"max-connections": "4", "workers": "1"})
+def test_beyond_max_connections_clients_wait_until_there_is_room(world, new_shim, port):
+    shim = new_shim(port, shim={"max-connections": "8", "workers": "1"})
     with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        relayed = [stack.enter_context(world.tls(port=port)) for _ in range(4)]
+        relayed = [stack.enter_context(world.tls(port=port)) for _ in range(8)]
         late = pool.submit(world.login, "alice", port=port)
+        shim.wait_event(event="full")
         settled(shim.mark, "the shim's log")
         assert not late.done()
         assert not shim.events(event="handed-off")

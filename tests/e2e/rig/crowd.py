@@ -1,13 +1,14 @@
 """Many badly behaved clients in one process, and the handle on that process.
 
-Run as a script it takes its orders as JSON, keeps `count` connections going in one way or another
+Run as a script it reads its orders as JSON, keeps `count` connections going in one way or another
 (MODES) until it is killed, and prints every half second what has happened so far.
 """
 
-import collections
 import errno
+import heapq
 import json
 import os
+import random
 import select
 import socket
 import struct
@@ -17,9 +18,9 @@ import time
 
 SERVER4, SERVER6 = "192.0.2.1", "2001:db8::1"  # as in world.py, which a script cannot import
 MODES = {
-    "silent": "connects and says nothing; comes again a second after it is closed",
-    "dribble": "sends a byte a second; comes again a second after it is closed",
-    "hello": "sends its hello and waits; comes again a second after it is closed",
+    "silent": "connects and says nothing; comes again about a second after it is closed",
+    "dribble": "sends a byte a second; comes again about a second after it is closed",
+    "hello": "sends its hello and waits; comes again about a second after it is closed",
     "flood": "connects and leaves at once, by FIN, by RST or after a hello; comes again at once",
 }
 CONNECTING_MAX = 256
@@ -38,8 +39,10 @@ class Crowd:
 
     def __enter__(self):
         with self._world.client.inside():
-            self._child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", "/usr/bin/python3", __file__, self._orders],
-                                           stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+            self._child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", "/usr/bin/python3", __file__],
+                                           stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+        self._child.stdin.write(self._orders.encode())
+        self._child.stdin.close()
         os.set_blocking(self._child.stdout.fileno(), False)
         self._last, self._rest = {"open": 0, "connected": 0, "ended": 0, "failed": 0}, b""
         return self
@@ -77,7 +80,7 @@ class _Run:
         self.clients = {}
         self.connecting = 0
         self.waiting = [_Client() for _ in range(orders["count"])]
-        self.resting = collections.deque()  # (until when, client)
+        self.resting = []  # a heap of (until when, something to tell equals apart, client)
         self.made = 0
         self.counts = {"connected": 0, "ended": 0, "failed": 0}
 
@@ -114,7 +117,8 @@ class _Run:
         if self.mode == "flood":
             self.waiting.append(client)
         else:
-            self.resting.append((time.monotonic() + REST, client))
+            # Not all of them in the same moment, although they may have been closed in one.
+            heapq.heappush(self.resting, (time.monotonic() + random.uniform(0.5, 1.5) * REST, id(client), client))
 
     def on_connected(self, client):
         if client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0:
@@ -161,7 +165,7 @@ class _Run:
         told = dribbled = time.monotonic()
         while True:
             while self.resting and self.resting[0][0] <= time.monotonic():
-                self.waiting.append(self.resting.popleft()[1])
+                self.waiting.append(heapq.heappop(self.resting)[2])
             while self.waiting and self.connecting < CONNECTING_MAX:
                 before = self.counts["failed"]
                 self.open(self.waiting.pop())
@@ -180,4 +184,4 @@ class _Run:
 
 
 if __name__ == "__main__":
-    _Run(json.loads(sys.argv[1])).forever()
+    _Run(json.load(sys.stdin)).forever()
