@@ -261,7 +261,9 @@ def shut_down_under_load(box):
             answers += sender.answers(1).items()
     box.process.wait(15)
     assert not box.socket.exists()
-    assert len(dict(answers)) == len(answers)
+    # Prosody 0.12 handles a signal between two steps of whatever runs, also of sending an
+    # answer, which then may leave twice. Two different ones would be a mistake.
+    assert len(dict(answers)) == len(set(answers))
     verdicts = dict(answers)
     assert set(verdicts.values()) <= {"A", "R"}
     # Whoever was not adopted, with an answer or without, can be given to the next one.
