@@ -17,7 +17,7 @@ struct listen_socket {
 	int fd;
 };
 
-/* -1 or owned; a zeroed struct is an empty set. */
+/* Owns its descriptors. A zeroed struct is an empty set. */
 struct listen_set {
 	struct listen_socket v[LISTEN_MAX];
 	size_t n;
