@@ -1,0 +1,69 @@
+"""What a client does on a connection that was handed over."""
+
+import os
+import ssl
+import subprocess
+
+from prosody_box import message, tcp_pair
+
+STREAM = ("<?xml version='1.0'?><stream:stream to='{0}' version='1.0' xmlns='{1}' "
+          "xmlns:stream='http://etherx.jabber.org/streams'>")
+
+
+def ident():
+    return os.urandom(8)
+
+
+def hand_over(sender, **fields):
+    """Hands over one new connection; returns its client end and the verdict."""
+    client, accepted = tcp_pair()
+    unique = ident()
+    sender.send(message(unique, **fields), accepted.fileno())
+    verdict = sender.answers(1)[unique]
+    accepted.close()
+    return client, verdict
+
+
+def tls(client, host, alpn="xmpp-client"):
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if alpn:
+        context.set_alpn_protocols([alpn])
+    return context.wrap_socket(client, server_hostname=host)
+
+
+def certificate(conn):
+    return ssl.DER_cert_to_PEM_cert(conn.getpeercert(True))
+
+
+def read_until(conn, wanted):
+    data = b""
+    while wanted not in data:
+        piece = conn.recv(4096)
+        assert piece, data
+        data += piece
+    return data.decode()
+
+
+def open_stream(conn, host, xmlns="jabber:client"):
+    conn.sendall(STREAM.format(host, xmlns).encode())
+    return read_until(conn, b"</stream:features>")
+
+
+def file_of(prosody, host):
+    return (prosody.dir / f"certs/{host}.crt").read_text()
+
+
+def shell(box, command):
+    done = subprocess.run(["prosodyctl", "--config", box.dir / "prosody.cfg.lua", "shell",
+                           *command.split()], capture_output=True, text=True)
+    assert "OK" in done.stdout, done.stdout + done.stderr
+
+
+def still_open(client):
+    client.setblocking(False)
+    try:
+        return client.recv(1) != b""
+    except BlockingIOError:
+        return True
