@@ -29,8 +29,8 @@ ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS)
 LUA_CFLAGS = $(shell pkg-config --cflags lua$(LUA_VERSION) 2>/dev/null)
 
 # Each unit of the shim but main, in the order of the layers: see tests/lint/layers.
-UNITS := addr hello log loop notify pending pipes pp2 pp2_read control route conf_value conf conf_file \
-	handoff relay relay_start env passed relayed conn channels listen worker server explain
+UNITS := addr hello log loop notify pending pipes pp2 pp2_read control route conf_value conf conf_keys \
+	conf_file handoff relay relay_start env passed relayed conn channels listen worker server explain options
 UNIT_OBJS := $(UNITS:%=$(B)/shim/%.o)
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo scm)
 
@@ -43,7 +43,7 @@ $(B)/shim/%.o: shim/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -fPIE -pthread -MMD -MP -c -o $@ $<
 
-$(B)/shim/main.o: ALL_CFLAGS += -DXMPP443_VERSION='"$(VERSION)"'
+$(B)/shim/options.o: ALL_CFLAGS += -DXMPP443_VERSION='"$(VERSION)"'
 
 -include $(wildcard $(B)/shim/*.d)
 
@@ -65,6 +65,13 @@ check-spec: $(B)/fdpass.so $(B)/fdsend.so
 	$(if $(SAN),ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)) \
 		LUA_CPATH='$(B)/?.so;;' LUA_PATH='tests/spec/helper/?.lua;;' \
 		lua$(LUA_VERSION) /usr/bin/busted --no-auto-insulate -o TAP tests/spec
+
+# The tables of settings and flags, for comparing the documents with them.
+$(B)/tables: tests/manual/tables.c $(UNIT_OBJS)
+	$(CC) $(ALL_CFLAGS) -Ishim -fPIE -pie -pthread $(ALL_LDFLAGS) -o $@ $^ -linih
+
+check-manual: $(B)/tables $(B)/xmpp443-shim
+	tests/manual/compare $^
 
 deps:
 	tests/deps build
@@ -118,4 +125,4 @@ include tests/unit/unit.mk
 include tests/bench/bench.mk
 include tests/fuzz/fuzz.mk
 
-.PHONY: all proof deps demo check check-spec clean install uninstall
+.PHONY: all proof deps demo check check-spec check-manual clean install uninstall

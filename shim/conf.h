@@ -42,6 +42,30 @@ struct conf {
 	size_t n_trusted;
 };
 
+/* The sections that a key may stand in. [web] is a route without conditions that cannot hand off. */
+enum conf_in {
+	CONF_IN_SHIM = 1,
+	CONF_IN_ROUTE = 2,
+	CONF_IN_WEB = 4,
+};
+
+/* All that is known of a key. */
+struct conf_key {
+	unsigned in;           /* of enum conf_in, any number of them */
+	const char *name;
+	const char *value;     /* how it is written, as the manual puts it */
+	const char *fallback;  /* the default, as text; NULL: nothing */
+	/* target is the struct conf, or the struct route for CONF_IN_ROUTE and CONF_IN_WEB. As conf_set(). */
+	int (*set)(const struct conf_key *k, void *target, const char *value, struct conf_error *err);
+	/* For set: offset of the field in target, its limits (times in milliseconds), and one item of a list. */
+	size_t at;
+	unsigned min, max;
+	int (*add)(void *target, char *item, struct conf_error *err);
+};
+
+extern const struct conf_key conf_keys[];
+extern const size_t conf_keys_n;
+
 /* The defaults, with no listener, no route and no web backend; one reference. NULL: no memory. */
 struct conf *conf_new(void);
 

@@ -27,7 +27,7 @@ build/fuzz/fuzz_oracle: tests/fuzz/tls.c tests/fuzz/mutate.c shim/hello.c
 build/fuzz/fuzz_hello build/fuzz/fuzz_oracle: FUZZ_CFLAGS += -fno-sanitize-coverage=trace-cmp
 build/fuzz/fuzz_oracle: FUZZ_LIBS := -lssl -lcrypto
 build/fuzz/fuzz_pp2: shim/pp2.c shim/addr.c lua-module/message.c
-build/fuzz/fuzz_conf: shim/conf.c shim/conf_value.c shim/conf_file.c shim/addr.c shim/route.c shim/hello.c
+build/fuzz/fuzz_conf: shim/conf.c shim/conf_keys.c shim/conf_value.c shim/conf_file.c shim/addr.c shim/route.c shim/hello.c
 build/fuzz/fuzz_conf: FUZZ_LIBS := -linih
 build/fuzz/fuzz_message: lua-module/message.c
 

@@ -84,6 +84,29 @@ static void the_defaults_are_those_of_the_manual(void **state)
 	conf_unref(c);
 }
 
+/* conf_new() does not look whether one could be set. */
+static void each_default_is_a_good_value(void **state)
+{
+	struct conf *c = fresh();
+
+	(void)state;
+	for (size_t i = 0; i < conf_keys_n; i++) {
+		const struct conf_key *k = &conf_keys[i];
+
+		assert_non_null(k->value);
+		assert_int_not_equal(k->in, 0);
+		if (k->fallback == NULL)
+			continue;
+		if (k->in & CONF_IN_SHIM)
+			assert_int_equal(set(c, "shim", k->name, k->fallback), 0);
+		if (k->in & CONF_IN_ROUTE)
+			assert_int_equal(set(c, "route r", k->name, k->fallback), 0);
+		if (k->in & CONF_IN_WEB)
+			assert_int_equal(set(c, "web", k->name, k->fallback), 0);
+	}
+	conf_unref(c);
+}
+
 static void a_whole_file_is_read(void **state)
 {
 	struct conf *c = fresh();
@@ -587,6 +610,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(the_defaults_are_those_of_the_manual),
+		TEST(each_default_is_a_good_value),
 		TEST(a_whole_file_is_read),
 		TEST(an_empty_file_leaves_the_defaults),
 		TEST(each_key_takes_its_good_values_and_refuses_bad_ones),
