@@ -7,11 +7,16 @@ import textwrap
 
 from . import wait
 from .process import Process, privileges
+from .visitors import PASSWORD
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 HERE = pathlib.Path(__file__).resolve().parent
 ANNOUNCED = "e2e: "
-PASSWORD = "correct horse"
+
+
+def logins_in(log):
+    pattern = re.compile(re.escape(ANNOUNCED) + r"jid=(\S+) ip=(\S+) port=(\d+)")
+    return [{"jid": m[1], "ip": m[2], "port": int(m[3])} for m in pattern.finditer(log)]
 
 
 class Prosody:
@@ -98,8 +103,7 @@ class Prosody:
 
     def logins(self):
         """[{jid, ip, port}] in order: what Prosody itself believes of each session."""
-        pattern = re.compile(re.escape(ANNOUNCED) + r"jid=(\S+) ip=(\S+) port=(\d+)")
-        return [{"jid": m[1], "ip": m[2], "port": int(m[3])} for m in pattern.finditer(self.text())]
+        return logins_in(self.text())
 
     def login_of(self, jid):
         """The first login of a full JID, or of any resource of a bare one."""

@@ -10,19 +10,14 @@ from . import netns
 from .clients import Clients
 from .nginx import TCP4, Nginx
 from .pki import Authority
-from .prosody import PASSWORD, ROOT, Prosody
+from .prosody import ROOT, Prosody
 from .shim import Shim, config
-from .tls import TlsStream, context
-from .xmpp import XmppClient
+from .visitors import CLIENTS4, CLIENTS6, HOSTS, SERVER4, SERVER6, SERVERS, Visitors
 
-HOSTS = ("one.example", "two.example")
-SERVER4, SERVER6 = "192.0.2.1", "2001:db8::1"
-CLIENTS4 = ("192.0.2.11", "192.0.2.12", "198.51.100.13")
-CLIENTS6 = ("2001:db8::11", "2001:db8::12", "2001:db8:1::13")
 BUILD = os.environ.get("XMPP443_BUILD", "build")
 
 
-class World:
+class World(Visitors):
     """Use with `with`: all that it made is gone afterwards, or kept if XMPP443_KEEP is set."""
 
     def __init__(self, clients4=CLIENTS4, clients6=CLIENTS6, big_mib=100):
@@ -47,9 +42,7 @@ class World:
         self.binary = shutil.copy(ROOT / BUILD / "xmpp443-shim", self.folder)
         self.server, self.client = netns.NetNs(), netns.NetNs()
         self._spaces = [self.server, self.client]
-        netns.join(self.server, self.client,
-                   [f"{SERVER4}/24", "198.51.100.1/24", f"{SERVER6}/64", "2001:db8:1::1/64"],
-                   self._client_addresses)
+        netns.join(self.server, self.client, SERVERS, self._client_addresses)
         self.authority = Authority(self.folder / "ca")
         certificates = {host: self.authority.issue(host) for host in HOSTS}
         self.clients = Clients(self.client, self.authority.cert, self.folder / "home",
@@ -86,35 +79,3 @@ class World:
         """One for both families, as a socket unit with BindIPv6Only=both makes it."""
         with self.server.inside():
             return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
-
-    def connect(self, source=CLIENTS4[0], port=443, timeout=30):
-        """A TCP connection from one of the clients' addresses to the server's of that family."""
-        six = ":" in source
-        with self.client.inside():
-            sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET)
-        try:
-            sock.settimeout(timeout)
-            sock.bind((source, 0))
-            sock.connect((SERVER6 if six else SERVER4, port))
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def tls(self, host=HOSTS[0], alpn=None, send_hello=None, **where):
-        """where: as for connect()."""
-        sock = self.connect(**where)
-        try:
-            return TlsStream(sock, context(self.authority.cert, alpn), host, send_hello)
-        except BaseException:
-            sock.close()
-            raise
-
-    def login(self, user="alice", host=HOSTS[0], **options):
-        """An XMPP session through the shim, with a resource of its own; options as for tls()."""
-        stream = self.tls(host, ["xmpp-client"], **options)
-        try:
-            return XmppClient(stream, user, host, PASSWORD, os.urandom(4).hex())
-        except BaseException:
-            stream.close()
-            raise
