@@ -100,25 +100,28 @@ PREFIX ?= /usr/local
 SBINDIR = $(PREFIX)/sbin
 MANDIR = $(PREFIX)/share/man
 UNITDIR = $(PREFIX)/lib/systemd/system
+SYSUSERSDIR = $(PREFIX)/lib/sysusers.d
 CONFDIR = /etc/xmpp443
 # Debian's Prosody looks for plugins here, and the plugin finds the module beside itself.
 PLUGINDIR = /usr/local/lib/prosody/modules
 
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) \
-		$(DESTDIR)$(CONFDIR) $(DESTDIR)$(PLUGINDIR)
+		$(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(CONFDIR) $(DESTDIR)$(PLUGINDIR)
 	install -m 755 $(B)/xmpp443-shim $(DESTDIR)$(SBINDIR)/
 	install -m 644 doc/man/xmpp443-shim.8 $(DESTDIR)$(MANDIR)/man8/
 	install -m 644 doc/man/xmpp443-shim.conf.5 $(DESTDIR)$(MANDIR)/man5/
 	install -m 644 shim/xmpp443-shim.socket $(DESTDIR)$(UNITDIR)/
 	sed 's|@SBINDIR@|$(SBINDIR)|' shim/xmpp443-shim.service > $(DESTDIR)$(UNITDIR)/xmpp443-shim.service
+	install -m 644 shim/xmpp443-shim.sysusers $(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf
 	test -e $(DESTDIR)$(CONFDIR)/shim.conf || install -m 644 shim/shim.conf $(DESTDIR)$(CONFDIR)/shim.conf
 	install -m 644 prosody-plugin/mod_net_fdpass/mod_net_fdpass.lua $(B)/fdpass.so $(DESTDIR)$(PLUGINDIR)/
 
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/xmpp443-shim $(DESTDIR)$(MANDIR)/man8/xmpp443-shim.8 \
 		$(DESTDIR)$(MANDIR)/man5/xmpp443-shim.conf.5 $(DESTDIR)$(UNITDIR)/xmpp443-shim.socket \
-		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass.lua \
+		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf \
+		$(DESTDIR)$(PLUGINDIR)/mod_net_fdpass.lua \
 		$(DESTDIR)$(PLUGINDIR)/fdpass.so
 
 include tests/unit/unit.mk
