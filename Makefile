@@ -29,7 +29,7 @@ ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS)
 LUA_CFLAGS = $(shell pkg-config --cflags lua$(LUA_VERSION) 2>/dev/null)
 
 # Each unit of the shim but main, in the order of the layers: see tests/lint/layers.
-UNITS := addr hello log loop notify pending pipes pp2 pp2_read control route conf_value conf conf_keys \
+UNITS := addr hello log loop sandbox reader notify pending pipes pp2 pp2_read control route conf_value conf conf_keys \
 	conf_file handoff relay relay_start env passed relayed conn channels listen worker server explain options
 UNIT_OBJS := $(UNITS:%=$(B)/shim/%.o)
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo scm)
@@ -37,7 +37,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo scm)
 all: $(B)/xmpp443-shim $(B)/fdpass.so
 
 $(B)/xmpp443-shim: $(UNIT_OBJS) $(B)/shim/main.o
-	$(CC) $(ALL_CFLAGS) -pie $(ALL_LDFLAGS) -o $@ $^ -linih -pthread
+	$(CC) $(ALL_CFLAGS) -pie $(ALL_LDFLAGS) -o $@ $^ -linih -lseccomp -pthread
 
 $(B)/shim/%.o: shim/%.c
 	@mkdir -p $(@D)
@@ -68,7 +68,7 @@ check-spec: $(B)/fdpass.so $(B)/fdsend.so
 
 # The tables of settings and flags, for comparing the documents with them.
 $(B)/tables: tests/manual/tables.c $(UNIT_OBJS)
-	$(CC) $(ALL_CFLAGS) -Ishim -fPIE -pie -pthread $(ALL_LDFLAGS) -o $@ $^ -linih
+	$(CC) $(ALL_CFLAGS) -Ishim -fPIE -pie -pthread $(ALL_LDFLAGS) -o $@ $^ -linih -lseccomp
 
 check-manual: $(B)/tables $(B)/xmpp443-shim
 	tests/manual/compare $^

@@ -18,7 +18,7 @@ $(B)/tests/%.o: tests/unit/%.c
 	$(CC) $(ALL_CFLAGS) -Ishim -Itests/unit -fPIE -pthread -MMD -MP -c -o $@ $<
 
 $(UNIT_TEST_PROGRAMS): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/support.o $(UNITS:%=$(B)/shim/%.o)
-	$(CC) $(ALL_CFLAGS) -pie $(ALL_LDFLAGS) $(UNIT_LDFLAGS) -o $@ $^ -linih -lcmocka -pthread
+	$(CC) $(ALL_CFLAGS) -pie $(ALL_LDFLAGS) $(UNIT_LDFLAGS) -o $@ $^ -linih -lseccomp -lcmocka -pthread
 
 # All of them run, also after one that failed.
 check-unit: unit
