@@ -35,6 +35,7 @@ struct conf {
 	unsigned max_pending_per_ip;
 	unsigned max_held;
 	enum log_level log_level;
+	enum sandbox_mode sandbox;
 	struct route routes[CONF_ROUTES_MAX]; /* in the file's order */
 	size_t n_routes;
 	struct route web;                     /* what no rule matched */
@@ -86,6 +87,9 @@ int conf_set(struct conf *c, const char *section, const char *key, const char *v
  * errno of open(2) or read(2), with *err filled too.
  */
 int conf_read(struct conf *c, const char *path, struct conf_error *err);
+
+/* The same from a descriptor, of which it takes ownership, also on failure; or a negative errno in its place, which is reported. */
+int conf_read_fd(struct conf *c, int fd, struct conf_error *err);
 
 /*
  * Is anything missing? listen is not needed if sockets were passed to us. 0,

@@ -3,9 +3,11 @@
 #include "conf.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ini.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SECTION_MAX 49 /* inih cuts longer names without a word */
 #define KEY_MAX     49
@@ -89,16 +91,18 @@ static int handle_pair(void *arg, const char *section, const char *key, const ch
 	return ret == 0;
 }
 
-int conf_read(struct conf *c, const char *path, struct conf_error *err)
+int conf_read_fd(struct conf *c, int fd, struct conf_error *err)
 {
-	struct file f = {.conf = c, .err = err, .stream = fopen(path, "re")};
+	struct file f = {.conf = c, .err = err, .stream = fd >= 0 ? fdopen(fd, "r") : NULL};
 	int bad_line;
 
 	err->line = 0;
 	if (f.stream == NULL) {
-		int ret = -errno;
+		int ret = fd >= 0 ? -errno : fd;
 
-		snprintf(err->text, sizeof(err->text), "cannot be opened: %s", strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		snprintf(err->text, sizeof(err->text), "cannot be opened: %s", strerror(-ret));
 		return ret;
 	}
 
@@ -111,4 +115,11 @@ int conf_read(struct conf *c, const char *path, struct conf_error *err)
 	}
 	fclose(f.stream);
 	return f.result;
+}
+
+int conf_read(struct conf *c, const char *path, struct conf_error *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return conf_read_fd(c, fd < 0 ? -errno : fd, err);
 }

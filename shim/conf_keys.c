@@ -53,6 +53,11 @@ static int set_log_level(const struct conf_key *k, void *target, const char *val
 	return conf_log_level(value, field(k, target), err);
 }
 
+static int set_sandbox(const struct conf_key *k, void *target, const char *value, struct conf_error *err)
+{
+	return conf_sandbox(value, field(k, target), err);
+}
+
 static int set_proxy_protocol(const struct conf_key *k, void *target, const char *value, struct conf_error *err)
 {
 	return conf_proxy_protocol(value, field(k, target), err);
@@ -185,6 +190,7 @@ const struct conf_key conf_keys[] = {
 	{SHIM,  "max-pending-per-ip", "number",        "64",    .set = set_number, .at = OF(max_pending_per_ip), .min = 1, .max = 1000000},
 	{SHIM,  "max-held",           "number",        "4096",  .set = set_number, .at = OF(max_held), .min = 0, .max = 1000000},
 	{SHIM,  "log-level",          LEVELS,          "info",  .set = set_log_level, .at = OF(log_level)},
+	{SHIM,  "sandbox",            "on | off | log", "on",   .set = set_sandbox, .at = OF(sandbox)},
 	{ROUTE, "alpn",               "protocol ...",  NULL,    .set = set_list, .add = add_alpn},
 	{ROUTE, "sni",                "host ...",      NULL,    .set = set_list, .add = add_sni},
 	{ROUTE, "fdpass",             "path",          NULL,    .set = set_fdpass},

@@ -127,6 +127,19 @@ int conf_proxy_protocol(const char *value, enum pp2_version *ret, struct conf_er
 	return 0;
 }
 
+int conf_sandbox(const char *value, enum sandbox_mode *ret, struct conf_error *err)
+{
+	if (strcmp(value, "on") == 0)
+		*ret = SANDBOX_ON;
+	else if (strcmp(value, "off") == 0)
+		*ret = SANDBOX_OFF;
+	else if (strcmp(value, "log") == 0)
+		*ret = SANDBOX_LOG;
+	else
+		return conf_fail(err, "'%.40s' is not on, off or log", value);
+	return 0;
+}
+
 int conf_log_level(const char *value, enum log_level *ret, struct conf_error *err)
 {
 	static const char *const names[] = {

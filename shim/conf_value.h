@@ -11,6 +11,7 @@
 #include "log.h"
 #include "pp2.h"
 #include "route.h"
+#include "sandbox.h"
 
 struct conf_error {
 	unsigned line; /* 0: not about one line */
@@ -33,6 +34,9 @@ int conf_proxy_protocol(const char *value, enum pp2_version *ret, struct conf_er
 
 /* "error" to "debug" */
 int conf_log_level(const char *value, enum log_level *ret, struct conf_error *err);
+
+/* "on", "off", "log" */
+int conf_sandbox(const char *value, enum sandbox_mode *ret, struct conf_error *err);
 
 /* Calls add() with arg for each item of a list, which commas and blanks part. add() may change the text. */
 int conf_list(void *arg, const char *value, int (*add)(void *arg, char *item, struct conf_error *err),

@@ -125,15 +125,21 @@ int server_new(struct conf *conf, int first_passed, int n_passed, struct server 
 	} else {
 		err = open_listeners(s, conf, &s->listeners);
 	}
-	if (err == 0)
-		err = start_workers(s);
 	if (err < 0) {
 		server_stop(s);
 		return err;
 	}
-	log_listeners(s);
 	*ret = s;
 	return 0;
+}
+
+int server_start(struct server *s)
+{
+	int err = start_workers(s);
+
+	if (err == 0)
+		log_listeners(s);
+	return err;
 }
 
 int server_reload(struct server *s, struct conf *conf)

@@ -10,11 +10,17 @@
 struct server;
 
 /*
- * Opens the listeners, or takes the n_passed descriptors from first_passed on,
- * and starts the workers. Takes a reference of conf. 0, or a negative errno,
- * which was logged.
+ * Opens the listeners, or takes the n_passed descriptors from first_passed on.
+ * From here on connections queue up. Takes a reference of conf. 0, or a negative
+ * errno, which was logged.
  */
 int server_new(struct conf *conf, int first_passed, int n_passed, struct server **ret);
+
+/*
+ * Starts the workers. In between the process may give up what they do not
+ * need. 0, or a negative errno, which was logged; the caller calls server_stop().
+ */
+int server_start(struct server *s);
 
 /*
  * Goes over to another configuration. 0, or a negative errno, which was
@@ -22,7 +28,7 @@ int server_new(struct conf *conf, int first_passed, int n_passed, struct server 
  */
 int server_reload(struct server *s, struct conf *conf);
 
-/* Ends all workers and connections, logs how many ended in which way, and frees. Takes NULL. */
+/* Ends all workers and connections, logs how many ended in which way, and frees. Takes NULL, and one that was not started. */
 void server_stop(struct server *s);
 
 #endif

@@ -228,6 +228,7 @@ static const struct key_case key_cases[] = {
 	{"shim", "max-pending-per-ip", {"1", "1000000"}, {"", "0", "1000001"}},
 	{"shim", "max-held", {"0", "1000000"}, {"", "1000001", "-1"}},
 	{"shim", "log-level", {"error", "warning", "notice", "info", "debug"}, {"", "Info", "6", "warn", "trace"}},
+	{"shim", "sandbox", {"on", "off", "log"}, {"", "On", "yes", "1", "strict"}},
 	{"route r", "alpn", {"xmpp-client", "none", "a,b c\td", "none, h2", " ,x, "}, {"", " ", ",", ", ,\t"}},
 	{"route r", "sni", {"a.example", "*.example.org", "xn--bcher-kva.example", "A.Example.", "a b,c"},
 	 {"", ",", "*", "*.", "a..b", ".a", "a/b", "b\xc3\xbc" "cher.example", "a.*.example", "*a.example", "*.*.example", "a.example:443"}},

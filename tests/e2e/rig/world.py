@@ -67,6 +67,8 @@ class World(Visitors):
         """The usual config on both families, changed by the options of shim.config()."""
         options.setdefault("fdpass", self.prosody.socket)
         shim = {"log-level": "debug", **options.pop("shim", {})}
+        if "san" in BUILD:  # leak detection forks, traces and reads /proc
+            shim.setdefault("sandbox", "off")
         return config([f"0.0.0.0:{port}", f"[::]:{port}"], web or TCP4, shim=shim, **options)
 
     def shim(self, text, **options):
