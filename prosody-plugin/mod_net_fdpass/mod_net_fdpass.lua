@@ -106,7 +106,7 @@ end
 --- The one place that decides what to wait for
 local function update_flags(sender)
 	if not sender.watch then return; end
-	local answering = sender.answers[1] ~= nil;
+	local answering = sender.answers[1] ~= nil or sender.held ~= nil;
 	sender.watch:setflags(not (full or sender.paused or answering), answering);
 end
 
@@ -133,22 +133,64 @@ local function answer(sender, verdict, id)
 	end
 end
 
+--- Queues the connections again that waited for their sender to take answers
+local function release_held(sender)
+	local held = sender.held or {};
+	sender.held = nil;
+	for _, entry in ipairs(held) do
+		if not entry.acceptor:push(entry) then -- its service has gone meanwhile
+			queued[entry.id] = nil;
+			entry.client:close();
+			answer(entry.sender, "R", entry.id);
+		end
+	end
+end
+
+--- Sends a packet of answers
+-- @return false if the sender takes none at the moment
+local function send_answers(sender, data)
+	local ok, err = sender.conn:send(data);
+	if not ok and err ~= "timeout" then
+		module:log("debug", "Could not answer sender %d: %s", sender.pid, err);
+		sender.broken = true;
+		sender.answers = {};
+	end
+	return ok or sender.broken or false;
+end
+
 local function flush_answers(sender)
 	local answers = sender.answers;
 	while sender.watch and answers[1] do
 		local n = math.min(#answers, answers_per_packet);
-		local ok, err = sender.conn:send(table.concat(answers, "", 1, n));
-		if ok then
-			table.move(answers, n + 1, #answers + n, 1);
-		elseif err == "timeout" then
-			break;
-		else
-			module:log("debug", "Could not answer sender %d: %s", sender.pid, err);
-			sender.broken = true;
-			sender.answers = {};
-			break;
-		end
+		if not send_answers(sender, table.concat(answers, "", 1, n)) or sender.broken then break; end
+		table.move(answers, n + 1, #answers + n, 1);
 	end
+	if not sender.answers[1] then
+		release_held(sender);
+	end
+	update_flags(sender);
+end
+
+--- Sends the answer that makes a connection ours
+-- The sender may send it again until it has the answer, so that has to leave
+-- before the first byte is read.
+-- @return false if the sender takes no answers at the moment
+local function confirm(entry)
+	local sender = entry.sender;
+	if sender.watch and not sender.broken
+	and (sender.answers[1] or not send_answers(sender, "A"..entry.id)) then
+		return false;
+	end
+	remember(entry.id);
+	return true;
+end
+
+--- Keeps a connection until its sender takes answers again
+local function hold(entry)
+	local sender = entry.sender;
+	queued[entry.id] = entry;
+	sender.held = sender.held or {};
+	table.insert(sender.held, entry);
 	update_flags(sender);
 end
 
@@ -161,6 +203,7 @@ local function close_sender(sender)
 	sender.conn:close();
 	sender.answers = {};
 	senders[sender] = nil;
+	release_held(sender);
 end
 
 --- Makes what net.server takes for a listening socket
@@ -183,7 +226,8 @@ local function new_queue(keepalive)
 		return queue:getfd();
 	end
 
-	function acceptor:push(entry) -- luacheck: ignore 212/self
+	function acceptor:push(entry)
+		entry.acceptor = self;
 		local ok, err = queue:push(entry);
 		if not ok then return nil, err; end
 		queued[entry.id] = entry;
@@ -194,16 +238,15 @@ local function new_queue(keepalive)
 
 	--- Called by net.server, which starts the TLS handshake as soon as this returns
 	function acceptor:accept() -- luacheck: ignore 212/self
-		local entry, err = take();
-		if not entry then return nil, err; end
-		-- The sender may send a connection again until it has the answer, so
-		-- the answer has to leave before the first byte is read
-		remember(entry.id);
-		answer(entry.sender, "A", entry.id);
-		flush_answers(entry.sender);
-		-- Later it is a LuaSec object, which has no setoption
-		entry.client:setoption("keepalive", keepalive);
-		return entry.client;
+		for entry in take do
+			if confirm(entry) then
+				-- Later it is a LuaSec object, which has no setoption
+				entry.client:setoption("keepalive", keepalive);
+				return entry.client;
+			end
+			hold(entry);
+		end
+		return nil, "timeout";
 	end
 
 	--- Gives everything back to the senders
@@ -443,6 +486,10 @@ local function activate(base)
 	function handler:set_sslctx(new_ctx)
 		self.tls_ctx = new_ctx;
 	end
+	-- It would rest for 10 s after an accept() that returned nothing, but the
+	-- queue is not readable without reason
+	function handler:pausefor() -- luacheck: ignore 212/self
+	end
 
 	-- portmanager does not try to open ports for a service that has one already
 	portmanager.get_active_services():add(item.name, interface, port_number, {
@@ -508,6 +555,9 @@ end
 
 local function stop_listening()
 	if not listener then return; end
+	for sender in pairs(senders) do
+		release_held(sender);
+	end
 	for _, service in pairs(services) do
 		service.queue:drain();
 	end

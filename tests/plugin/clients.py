@@ -67,3 +67,14 @@ def still_open(client):
         return client.recv(1) != b""
     except BlockingIOError:
         return True
+
+
+def hello(host, alpn="xmpp-client"):
+    """The bytes of a ClientHello."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols([alpn])
+    outgoing = ssl.MemoryBIO()
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=host).do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()

@@ -178,6 +178,19 @@ VirtualHost "two.example"
         except AssertionError:
             raise AssertionError(f"{wanted!r} not in log:\n{self.text(since)}") from None
 
+    def descriptors(self):
+        """How many it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def settle(self):
+        """Waits until it has no connection open but those of its senders."""
+        pid, seen = self.process.pid, []
+
+        def quiet():
+            seen.append(self.descriptors())
+            return len(seen) > 10 and len(set(seen[-10:])) == 1
+        self.wait_until(quiet)
+
     def reload(self):
         seen = self.log_size()
         self.process.send_signal(signal.SIGHUP)
