@@ -29,7 +29,7 @@ struct handoff *channels_get(struct channels *c, const struct addr_endpoint *pat
 	for (size_t i = 0; i < c->n; i++)
 		if (addr_endpoint_equal(handoff_path(c->v[i]), path))
 			return c->v[i];
-	if (c->n == CONF_ROUTES_MAX || handoff_new(c->loop, path, max_held, on_changed, c, &h) < 0)
+	if (c->n == CONF_ROUTES_MAX || handoff_new(c->loop, path, max_held, &c->counts, on_changed, c, &h) < 0)
 		return NULL;
 	c->v[c->n++] = h;
 	return h;

@@ -11,6 +11,7 @@
 struct channels {
 	struct loop *loop; /* this and the number of the worker, for the log, are filled in by the owner */
 	unsigned worker;
+	struct handoff_counts counts;
 	struct handoff *v[CONF_ROUTES_MAX];
 	size_t n;
 };

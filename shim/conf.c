@@ -46,6 +46,7 @@ static struct route *find_route(struct conf *c, const char *name, struct conf_er
 	r = &c->routes[c->n_routes++];
 	*r = (struct route){0};
 	memcpy(r->name, name, len + 1);
+	r->slot = (uint8_t)c->n_routes; /* 0 is [web] */
 	set_defaults(CONF_IN_ROUTE, r);
 	return r;
 }

@@ -17,6 +17,7 @@ struct conn {
 	struct list link;
 	struct loop_watch watch;
 	struct loop_timer deadline;
+	uint64_t since;            /* loop_now() when it was accepted */
 	struct addr peer, local;   /* local is AF_UNSPEC until it is asked for */
 	struct hello hello;
 	size_t seen;               /* bytes that hello has read */
@@ -35,6 +36,7 @@ static int release(struct conn *c)
 	if (c->admitted)
 		env->decided(env, &c->peer);
 	list_remove(&c->link);
+	counter_sub(&env->counts.undecided_now, 1);
 	env->n--;
 	free(c);
 	return fd;
@@ -44,7 +46,7 @@ static void end(struct conn *c, enum env_end how, int error)
 {
 	struct env *env = c->env;
 
-	env_count_end(env, how, &c->peer, "-", error);
+	env_count_end(env, how, &c->peer, NULL, error);
 	close(release(c));
 	env->ended(env);
 }
@@ -66,7 +68,7 @@ enum outcome {
 };
 
 /* The verdict is there; env->info and the scratch hold what was peeked. */
-static void decide(struct conn *c, enum hello_status status, const char *verdict)
+static void decide(struct conn *c, enum env_verdict verdict)
 {
 	struct env *env = c->env;
 	const struct addr peer = c->peer;
@@ -77,15 +79,16 @@ static void decide(struct conn *c, enum hello_status status, const char *verdict
 	char text[ADDR_TEXT_MAX];
 	int fd;
 
-	if (status == HELLO_OK)
+	if (verdict == VERDICT_OK)
 		route = route_find(env->conf->routes, env->conf->n_routes, &env->info, &alpn);
 	else
 		env->info.sni_len = env->info.alpn_len = 0;
 	if (route == NULL)
 		route = &env->conf->web;
 	if (log_wants(LOG_LEVEL_DEBUG))
-		log_line(LOG_LEVEL_DEBUG, "event=routed peer=%s verdict=%s route=%s bytes=%zu", addr_text(&peer, text), verdict,
-			 route->name, seen);
+		log_line(LOG_LEVEL_DEBUG, "event=routed peer=%s verdict=%s route=%s bytes=%zu", addr_text(&peer, text),
+			 env_verdict_name(verdict), route->name, seen);
+	env_count_verdict(env, verdict, route, loop_now(env->loop) - c->since);
 
 	fd = release(c);
 	if (local.family == AF_UNSPEC)
@@ -152,12 +155,21 @@ static enum outcome take_hello(struct conn *c, size_t n, bool ending)
 		hello_read(&c->hello, buf, n, &env->info);
 	c->seen = n;
 
-	if (c->hello.status != HELLO_NEED_MORE) {
-		decide(c, c->hello.status, hello_status_name(c->hello.status));
+	switch (c->hello.status) {
+	case HELLO_OK:
+		decide(c, VERDICT_OK);
 		return GONE;
+	case HELLO_NOT_TLS:
+		decide(c, VERDICT_NOT_TLS);
+		return GONE;
+	case HELLO_MALFORMED:
+		decide(c, VERDICT_MALFORMED);
+		return GONE;
+	case HELLO_NEED_MORE:
+		break;
 	}
 	if (n == RELAY_SCRATCH) {
-		decide(c, c->hello.status, "too-long");
+		decide(c, VERDICT_TOO_LONG);
 		return GONE;
 	}
 	if (!ending)
@@ -201,17 +213,20 @@ void conn_new(struct env *env, int fd, const struct addr *peer)
 	int err;
 
 	if (c == NULL) {
-		env_count_end(env, END_NO_RESOURCES, peer, "-", -ENOMEM);
+		env_count_end(env, END_NO_RESOURCES, peer, NULL, -ENOMEM);
 		close(fd);
 		return;
 	}
 	c->env = env;
+	c->since = loop_now(env->loop);
 	c->peer = *peer;
 	c->watch = (struct loop_watch){.fd = fd, .ready = on_readable};
 	c->deadline.expired = on_deadline;
 	c->header = conf_trusts(env->conf, peer);
 	hello_init(&c->hello);
 	list_add_last(&env->undecided, &c->link);
+	counter_add(&env->counts.accepted, 1);
+	counter_add(&env->counts.undecided_now, 1);
 	env->n++;
 
 	/* A proxy's connections count for the clients behind it, who are not known yet. */

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+const unsigned env_hello_limits[ENV_HELLO_BUCKETS] = {1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000};
+
 const char *env_end_name(enum env_end end)
 {
 	static const char *const names[] = {
@@ -28,6 +30,39 @@ const char *env_end_name(enum env_end end)
 	return end < ENDS_N ? names[end] : "?";
 }
 
+const char *env_verdict_name(enum env_verdict verdict)
+{
+	static const char *const names[] = {
+		[VERDICT_OK] = "ok",
+		[VERDICT_NOT_TLS] = "not-tls",
+		[VERDICT_MALFORMED] = "malformed",
+		[VERDICT_TOO_LONG] = "too-long",
+	};
+
+	return verdict < VERDICTS_N ? names[verdict] : "?";
+}
+
+void env_count_verdict(struct env *env, enum env_verdict verdict, const struct route *route, uint64_t ms)
+{
+	struct env_counts *c = &env->counts;
+	size_t bucket = 0;
+
+	while (bucket < ENV_HELLO_BUCKETS && ms > env_hello_limits[bucket])
+		bucket++;
+	counter_add(&c->hello_buckets[bucket], 1);
+	counter_add(&c->hello_ms, ms);
+	counter_add(&c->routed[route->slot][verdict], 1);
+}
+
+uint64_t env_ended(const struct env_counts *counts, enum env_end end)
+{
+	uint64_t n = counter_get(&counts->unrouted[end]);
+
+	for (size_t i = 0; i < ROUTE_SLOTS; i++)
+		n += counter_get(&counts->ended[i][end]);
+	return n;
+}
+
 /* Ends that are nobody's failure are worth a line only to somebody who looks for them. */
 static enum log_level level_of(enum env_end end)
 {
@@ -35,18 +70,19 @@ static enum log_level level_of(enum env_end end)
 												      : LOG_LEVEL_INFO;
 }
 
-void env_count_end(struct env *env, enum env_end end, const struct addr *peer, const char *route, int error)
+void env_count_end(struct env *env, enum env_end end, const struct addr *peer, const struct route *route, int error)
 {
 	char text[ADDR_TEXT_MAX];
+	const char *name = route != NULL ? route->name : "-";
 
-	env->ends[end]++;
+	counter_add(route != NULL ? &env->counts.ended[route->slot][end] : &env->counts.unrouted[end], 1);
 	/* A hand-off has a line of its own. */
 	if (end == END_HANDED_OFF || !log_wants(level_of(end)))
 		return;
 	if (error < 0)
 		log_line(level_of(end), "event=closed reason=%s peer=%s route=%s error=\"%s\"", env_end_name(end),
-			 addr_text(peer, text), route, strerror(-error));
+			 addr_text(peer, text), name, strerror(-error));
 	else
 		log_line(level_of(end), "event=closed reason=%s peer=%s route=%s", env_end_name(end),
-			 addr_text(peer, text), route);
+			 addr_text(peer, text), name);
 }

@@ -8,11 +8,13 @@
 
 #include "addr.h"
 #include "conf.h"
+#include "counter.h"
 #include "handoff.h"
 #include "hello.h"
 #include "list.h"
 #include "loop.h"
 #include "relay.h"
+#include "route.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +40,31 @@ enum env_end {
 	ENDS_N,
 };
 
+/* What the parser says of a hello, for the log and the counts. */
+enum env_verdict {
+	VERDICT_OK,
+	VERDICT_NOT_TLS,
+	VERDICT_MALFORMED,
+	VERDICT_TOO_LONG,
+	VERDICTS_N,
+};
+
+#define ENV_HELLO_BUCKETS 12
+
+/* Numbers of one worker, for the metrics. By route: see the slot in route.h. */
+struct env_counts {
+	struct counter accepted;
+	struct counter routed[ROUTE_SLOTS][VERDICTS_N];
+	struct counter ended[ROUTE_SLOTS][ENDS_N];
+	struct counter unrouted[ENDS_N];                   /* ended before there was a route */
+	struct counter hello_ms;                           /* from accepting to the verdict, summed up */
+	struct counter hello_buckets[ENV_HELLO_BUCKETS + 1]; /* how many took up to env_hello_limits[i] ms; the last one: longer */
+	struct counter undecided_now, passed_now, relayed_now;
+	struct counter short_of_resources, full;           /* accepting was stopped */
+};
+
+extern const unsigned env_hello_limits[ENV_HELLO_BUCKETS];
+
 struct env {
 	struct loop *loop;
 	struct conf *conf;       /* for connections from now on */
@@ -45,7 +72,7 @@ struct env {
 	struct list passed;      /* struct passed */
 	struct list relayed;     /* struct relayed */
 	unsigned n;              /* in all of them */
-	uint64_t ends[ENDS_N];
+	struct env_counts counts;
 	struct relay_env relay;  /* its scratch serves everybody between two calls */
 	struct hello_info info;  /* of the hello at hand */
 
@@ -56,10 +83,19 @@ struct env {
 	void (*ended)(struct env *env);                            /* there is room for one more */
 };
 
-/* Counts an end, and logs it with the route's name, or "-", and with error if it is a negative errno. */
-void env_count_end(struct env *env, enum env_end end, const struct addr *peer, const char *route, int error);
+/* Counts an end, and logs it with the route's name, or "-" if it is NULL, and with error if it is a negative errno. */
+void env_count_end(struct env *env, enum env_end end, const struct addr *peer, const struct route *route, int error);
+
+/* Counts a verdict that took so long. */
+void env_count_verdict(struct env *env, enum env_verdict verdict, const struct route *route, uint64_t ms);
+
+/* How many ended so, by any route or none. */
+uint64_t env_ended(const struct env_counts *counts, enum env_end end);
 
 /* "handed-off", "hello-timeout", ... */
 const char *env_end_name(enum env_end end);
+
+/* "ok", "not-tls", ... */
+const char *env_verdict_name(enum env_verdict verdict);
 
 #endif

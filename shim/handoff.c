@@ -16,6 +16,7 @@ struct handoff {
 	struct loop *loop;
 	struct addr_endpoint path;
 	unsigned max_held;
+	struct handoff_counts *counts;
 	handoff_changed changed;
 	void *arg;
 	struct loop_watch watch; /* fd -1 while the receiver is away */
@@ -50,6 +51,7 @@ void handoff_forget(struct handoff_item *item)
 		loop_timer_unset(h->loop, &item->expiry);
 		list_remove(&item->link);
 		h->n_held--;
+		counter_sub(&h->counts->held_now, 1);
 		break;
 	case HANDOFF_ITEM_SENT:
 		list_remove(&item->link);
@@ -81,6 +83,10 @@ static void hold(struct handoff *h, struct handoff_item *item, bool first)
 {
 	(first ? list_add_first : list_add_last)(&h->held, &item->link);
 	h->n_held++;
+	counter_add(&h->counts->held_now, 1);
+	if (!item->waited)
+		counter_add(&h->counts->held, 1);
+	item->waited = true;
 	item->state = HANDOFF_ITEM_HELD;
 	item->watch = (struct loop_watch){.fd = item->fd, .ready = on_held_client};
 	item->expiry.expired = on_expiry;
@@ -89,11 +95,23 @@ static void hold(struct handoff *h, struct handoff_item *item, bool first)
 		finish(item, HANDOFF_FULL);
 }
 
+/* 1: none any more, or not yet. */
+static void count_state(struct handoff *h, int error)
+{
+	struct handoff_counts *c = h->counts;
+
+	if (h->error <= 0)
+		counter_sub(h->error == 0 ? &c->up_now : &c->away_now, 1);
+	h->error = error;
+	if (error <= 0)
+		counter_add(error == 0 ? &c->up_now : &c->away_now, 1);
+}
+
 static void report(struct handoff *h, int error)
 {
 	if (h->error == error)
 		return;
-	h->error = error;
+	count_state(h, error);
 	h->changed(h->arg, h, error);
 }
 
@@ -163,12 +181,15 @@ static int take_verdict(struct handoff *h, const uint8_t *record)
 
 	switch (record[0]) {
 	case 'A':
+		counter_add(&h->counts->adopted, 1);
 		finish(item, HANDOFF_ADOPTED);
 		return 0;
 	case 'N':
+		counter_add(&h->counts->refused, 1);
 		finish(item, HANDOFF_REFUSED);
 		return 0;
 	case 'R':
+		counter_add(&h->counts->later, 1);
 		handoff_forget(item);
 		hold(h, item, false);
 		loop_timer_set(h->loop, &h->timer, LATER_PAUSE_MS);
@@ -263,6 +284,7 @@ void handoff_submit(struct handoff *h, struct handoff_item *item)
 {
 	item->handoff = h;
 	item->state = HANDOFF_ITEM_IDLE;
+	item->waited = false;
 	item->left_ms = item->hold_ms;
 
 	/* Nobody waited so far: look again now rather than in a second. */
@@ -285,7 +307,7 @@ void handoff_next_id(struct handoff *h, uint8_t id[CONTROL_ID_LEN])
 }
 
 int handoff_new(struct loop *loop, const struct addr_endpoint *path, unsigned max_held,
-		handoff_changed changed, void *arg, struct handoff **ret)
+		struct handoff_counts *counts, handoff_changed changed, void *arg, struct handoff **ret)
 {
 	struct handoff *h = malloc(sizeof(*h));
 	int err;
@@ -296,6 +318,7 @@ int handoff_new(struct loop *loop, const struct addr_endpoint *path, unsigned ma
 		.loop = loop,
 		.path = *path,
 		.max_held = max_held,
+		.counts = counts,
 		.changed = changed,
 		.arg = arg,
 		.watch = {.fd = -1, .ready = on_control},
@@ -323,6 +346,7 @@ void handoff_free(struct handoff *h)
 		handoff_forget(first_of(&h->held));
 	while (!list_empty(&h->sent))
 		handoff_forget(first_of(&h->sent));
+	count_state(h, 1);
 	loop_timer_unset(h->loop, &h->timer);
 	loop_del(h->loop, &h->watch);
 	if (h->watch.fd >= 0)

@@ -14,6 +14,7 @@
 
 #include "addr.h"
 #include "control.h"
+#include "counter.h"
 #include "list.h"
 #include "loop.h"
 
@@ -47,9 +48,18 @@ struct handoff_item {
 		HANDOFF_ITEM_SENT,
 	} state;
 	struct list link;
+	bool waited;            /* it was held at least once */
 	uint64_t left_ms;       /* of hold_ms: only the time in which it is held counts */
 	struct loop_watch watch;
 	struct loop_timer expiry;
+};
+
+/* What happens on the channels of one thread. Zero-initialise. */
+struct handoff_counts {
+	struct counter adopted, refused, later; /* verdicts that came */
+	struct counter held;                    /* connections that had to wait */
+	struct counter held_now;
+	struct counter up_now, away_now;        /* channels */
 };
 
 /* Called when the channel comes up (error 0) and when it is found away (negative errno), once each. */
@@ -58,10 +68,10 @@ typedef void (*handoff_changed)(void *arg, const struct handoff *h, int error);
 /*
  * Opens a channel to the receiver that listens at path, a Unix socket, and
  * keeps trying. At most max_held connections wait. changed() may be called
- * before this returns. 0, -ENOMEM, or a negative errno of getrandom(2).
+ * before this returns. counts outlives the channel. 0, -ENOMEM, or a negative errno of getrandom(2).
  */
 int handoff_new(struct loop *loop, const struct addr_endpoint *path, unsigned max_held,
-		handoff_changed changed, void *arg, struct handoff **ret);
+		struct handoff_counts *counts, handoff_changed changed, void *arg, struct handoff **ret);
 
 /* Takes NULL. The items that are left are forgotten, not called. */
 void handoff_free(struct handoff *h);

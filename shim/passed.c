@@ -24,10 +24,11 @@ static void end(struct passed *p, enum env_end how)
 {
 	struct env *env = p->env;
 
-	env_count_end(env, how, &p->peer, p->route->name, 0);
+	env_count_end(env, how, &p->peer, p->route, 0);
 	handoff_forget(&p->item);
 	close(p->item.fd);
 	list_remove(&p->link);
+	counter_sub(&env->counts.passed_now, 1);
 	conf_unref(p->conf);
 	free(p);
 	env->n--;
@@ -112,12 +113,13 @@ void passed_new(struct env *env, int fd, const struct route *route, const struct
 	memcpy(p->item.id, id, sizeof(id));
 	memcpy(p->header, header, len);
 	list_add_last(&env->passed, &p->link);
+	counter_add(&env->counts.passed_now, 1);
 	env->n++;
 	handoff_submit(h, &p->item);
 	return;
 
 failed:
-	env_count_end(env, END_NO_RESOURCES, peer, route->name, -ENOMEM);
+	env_count_end(env, END_NO_RESOURCES, peer, route, -ENOMEM);
 	send_internal_error(env, fd);
 	close(fd);
 	env->ended(env);

@@ -105,6 +105,7 @@ static enum flow_result flow_copy(struct relay *r, int from)
 		n = send(r->side[!from].fd, buf, (size_t)n, MSG_NOSIGNAL);
 		if (n < 0)
 			return flow_stalls(r, from);
+		counter_add(&r->env->bytes[from], (uint64_t)n);
 		if (recv(r->side[from].fd, buf, (size_t)n, 0) != n)
 			return FLOW_RESET;
 	}
@@ -150,8 +151,11 @@ static enum flow_result flow_small(struct relay *r, int from, uint32_t events)
 		sent = send(r->side[!from].fd, buf, (size_t)n, MSG_NOSIGNAL);
 		if (sent < 0 && errno != EAGAIN)
 			return flow_stalls(r, from);
+		if (sent < 0)
+			sent = 0;
+		counter_add(&r->env->bytes[from], (uint64_t)sent);
 		if (sent < n)
-			return flow_spill(r, from, buf + (sent > 0 ? sent : 0), (size_t)(n - (sent > 0 ? sent : 0)));
+			return flow_spill(r, from, buf + sent, (size_t)(n - sent));
 
 		/*
 		 * epoll(7): a read that got less than it asked for has emptied the
@@ -209,6 +213,7 @@ static enum flow_result flow_bulk(struct relay *r, int from)
 		n = splice(pipe->fd[0], NULL, r->side[!from].fd, NULL, pipe->len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 		if (n < 0)
 			return flow_stalls(r, from);
+		counter_add(&r->env->bytes[from], (uint64_t)n);
 		pipe->len -= (size_t)n;
 		i++;
 	}

@@ -12,6 +12,7 @@
  */
 
 #include "addr.h"
+#include "counter.h"
 #include "loop.h"
 #include "pipes.h"
 
@@ -37,6 +38,7 @@ struct relay_env {
 	 * again, so call relay_close(). error is 0 or the negative errno behind RELAY_FAILED.
 	 */
 	void (*done)(struct relay *r, enum relay_result result, int error);
+	struct counter bytes[2];        /* that were passed on: from clients, from backends */
 	uint8_t scratch[RELAY_SCRATCH]; /* holds nothing between two calls */
 };
 

@@ -70,6 +70,7 @@ static int send_first(struct relay *r, const uint8_t *header, size_t header_len,
 	/* tcp(7): with MSG_TRUNC they are dropped without a copy. */
 	if (n > 0 && recv(r->side[CLIENT].fd, NULL, (size_t)n, MSG_TRUNC) != n)
 		return -EIO;
+	counter_add(&r->env->bytes[CLIENT], (uint64_t)n);
 	return 0;
 }
 

@@ -32,6 +32,7 @@ static void forget(struct relayed *r)
 	struct env *env = env_of(r);
 
 	list_remove(&r->link);
+	counter_sub(&env->counts.relayed_now, 1);
 	conf_unref(r->conf);
 	free(r);
 	env->n--;
@@ -40,7 +41,7 @@ static void forget(struct relayed *r)
 
 static void end(struct relayed *r, enum env_end how, int error)
 {
-	env_count_end(env_of(r), how, &r->peer, route_of(r)->name, error);
+	env_count_end(env_of(r), how, &r->peer, route_of(r), error);
 	relay_close(&r->relay);
 	forget(r);
 }
@@ -110,7 +111,7 @@ void relayed_new(struct env *env, int fd, const struct route *route, const struc
 	int err;
 
 	if (r == NULL) {
-		env_count_end(env, END_NO_RESOURCES, peer, route->name, -ENOMEM);
+		env_count_end(env, END_NO_RESOURCES, peer, route, -ENOMEM);
 		close(fd);
 		env->ended(env);
 		return;
@@ -119,11 +120,12 @@ void relayed_new(struct env *env, int fd, const struct route *route, const struc
 	r->peer = *peer;
 	r->route = route == &env->conf->web ? CONF_ROUTES_MAX : (uint8_t)(route - env->conf->routes);
 	list_add_last(&env->relayed, &r->link);
+	counter_add(&env->counts.relayed_now, 1);
 	env->n++;
 
 	err = relay_open(&r->relay, &env->relay, fd, &backend);
 	if (err < 0) {
-		env_count_end(env, end_by_error(err), peer, route->name, err);
+		env_count_end(env, end_by_error(err), peer, route, err);
 		forget(r);
 	}
 }

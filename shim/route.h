@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define ROUTE_NAME_MAX 32
+#define ROUTE_SLOTS    128
 
 enum {
 	ROUTE_TLV_ALPN = 1,      /* the protocol that matched, else the client's first one */
@@ -28,6 +29,7 @@ struct route_names {
 
 struct route {
 	char name[ROUTE_NAME_MAX + 1];
+	uint8_t slot;                 /* below ROUTE_SLOTS: where it is counted, also when a reload has moved it; [web] has 0 */
 	struct route_names alpn;      /* any one of these is offered ... */
 	bool alpn_none;               /* ... or there is no ALPN extension; neither given: any hello */
 	struct route_names sni;       /* lower case, no trailing dot, "*." in front allowed; none: any hello */

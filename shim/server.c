@@ -189,7 +189,7 @@ void server_stop(struct server *s)
 	for (unsigned i = 0; i < s->n_workers; i++) {
 		worker_stop(s->workers[i]);
 		for (int end = 0; end < ENDS_N; end++)
-			ends[end] += worker_ends(s->workers[i])[end];
+			ends[end] += env_ended(worker_counts(s->workers[i]).env, (enum env_end)end);
 		worker_free(s->workers[i]);
 	}
 	if (s->n_workers > 0)

@@ -85,6 +85,7 @@ static void on_pause_over(struct loop_timer *t)
 /* The failed connection stays in the kernel's queue; nothing is lost but time. */
 static void pause_accepting(struct worker *w, int error)
 {
+	counter_add(&w->env.counts.short_of_resources, 1);
 	stop_accepting(w);
 	if (loop_timer_set(w->env.loop, &w->pause, PAUSE_MS) < 0)
 		start_accepting(w);
@@ -118,6 +119,7 @@ static void accept_some(struct worker *w, int fd, unsigned max)
 			conn_evict_oldest(&w->env);
 	}
 	if (w->accepting && !has_room(w)) {
+		counter_add(&w->env.counts.full, 1);
 		if (!w->said_full)
 			log_line(LOG_LEVEL_WARNING, "event=full worker=%u connections=%u", w->number, w->env.n);
 		w->said_full = true;
@@ -309,9 +311,13 @@ void worker_stop(struct worker *w)
 	pthread_join(w->thread, NULL);
 }
 
-const uint64_t *worker_ends(const struct worker *w)
+struct worker_counts worker_counts(const struct worker *w)
 {
-	return w->env.ends;
+	return (struct worker_counts){
+		.env = &w->env.counts,
+		.relay_bytes = w->env.relay.bytes,
+		.handoff = &w->channels.counts,
+	};
 }
 
 void worker_free(struct worker *w)

@@ -35,8 +35,14 @@ void worker_apply(struct worker *w, struct conf *conf, const struct listen_set *
 /* From another thread: ends the loop and the thread, and with it all connections. */
 void worker_stop(struct worker *w);
 
-/* How the worker's connections ended, ENDS_N counters; once it is stopped. */
-const uint64_t *worker_ends(const struct worker *w);
+/* What is counted in a worker: for any thread, at any time until worker_free(). */
+struct worker_counts {
+	const struct env_counts *env;
+	const struct counter *relay_bytes; /* from clients, from backends */
+	const struct handoff_counts *handoff;
+};
+
+struct worker_counts worker_counts(const struct worker *w);
 
 /* Of a worker that is not running. Takes NULL. */
 void worker_free(struct worker *w);

@@ -205,6 +205,7 @@ static inline void transfer(struct fixture *f, size_t up, size_t down, size_t re
 {
 	struct stream up_w = {.state = 1, .total = up}, up_r = up_w, down_w = {.state = 99, .total = down}, down_r = down_w;
 	uint64_t end = now_ms() + 4 * WAIT_MS;
+	uint64_t up_before = counter_get(&f->env.bytes[0]), down_before = counter_get(&f->env.bytes[1]);
 
 	while (up_r.at < up || down_r.at < down) {
 		stream_write(&up_w, f->client);
@@ -218,6 +219,8 @@ static inline void transfer(struct fixture *f, size_t up, size_t down, size_t re
 			fail_msg("%zu of %zu bytes up, %zu of %zu down", up_r.at, up, down_r.at, down);
 	}
 	assert_false(f->done);
+	assert_int_equal(counter_get(&f->env.bytes[0]) - up_before, up);
+	assert_int_equal(counter_get(&f->env.bytes[1]) - down_before, down);
 }
 
 /* Fills the queue of a Unix listener. The number of connections in fds. */

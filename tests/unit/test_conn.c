@@ -24,6 +24,7 @@
 struct fixture {
 	struct env *env; /* large */
 	struct handoff *handoff;
+	struct handoff_counts counts;
 	struct addr_endpoint path, web;
 	int receiver, web_listener, channel;
 	int client, fd;       /* the connection's two ends; fd is conn's */
@@ -115,7 +116,7 @@ static void set_up(struct fixture *f, bool receiver)
 	assert_int_equal(loop_new(&f->env->loop), 0);
 	f->env->relay.loop = f->env->loop;
 	f->env->relay.done = relayed_done;
-	assert_int_equal(handoff_new(f->env->loop, &f->path, 10, on_changed, NULL, &f->handoff), 0);
+	assert_int_equal(handoff_new(f->env->loop, &f->path, 10, &f->counts, on_changed, NULL, &f->handoff), 0);
 	if (receiver)
 		f->channel = accept_one(f->receiver);
 }
@@ -127,9 +128,31 @@ static void end_all(struct fixture *f)
 	relayed_end_all(f->env);
 }
 
+/* What was counted is no more and no less than what was there. */
+static void assert_counts(const struct env_counts *c)
+{
+	uint64_t routed = 0, timed = 0, ended = 0, unrouted = 0;
+
+	for (size_t slot = 0; slot < ROUTE_SLOTS; slot++)
+		for (int verdict = 0; verdict < VERDICTS_N; verdict++)
+			routed += counter_get(&c->routed[slot][verdict]);
+	for (int i = 0; i <= ENV_HELLO_BUCKETS; i++)
+		timed += counter_get(&c->hello_buckets[i]);
+	for (int end = 0; end < ENDS_N; end++) {
+		ended += env_ended(c, (enum env_end)end);
+		unrouted += counter_get(&c->unrouted[end]);
+	}
+	assert_int_equal(timed, routed);
+	assert_int_equal(ended - unrouted, routed);
+	assert_int_equal(counter_get(&c->undecided_now), 0);
+	assert_int_equal(counter_get(&c->passed_now), 0);
+	assert_int_equal(counter_get(&c->relayed_now), 0);
+}
+
 static void tear_down(struct fixture *f)
 {
 	end_all(f);
+	assert_counts(&f->env->counts);
 	assert_int_equal(f->env->n, 0);
 	assert_int_equal(f->decided, f->admitted);
 	assert_int_equal(f->ended, f->begun);
@@ -262,9 +285,13 @@ static void xmpp_is_handed_over_with_its_names_and_not_a_byte_read(void **state)
 	assert_memory_equal(header + 28, "\1\0\x0bxmpp-client" "\2\0\x10" "chat.example.org" "\5\0\x08", 3 + 11 + 3 + 16 + 3);
 	assert_true(same_socket(fd, f.fd));
 	assert_int_equal(f.ended, 0);
+	assert_int_equal(counter_get(&f.env->counts.passed_now), 1);
 	answer(&f, 'A', header, len);
 	run_until(f.env->loop, &f.done);
-	assert_int_equal(f.env->ends[END_HANDED_OFF], 1);
+	assert_int_equal(env_ended(&f.env->counts, END_HANDED_OFF), 1);
+	assert_int_equal(counter_get(&f.env->counts.ended[1][END_HANDED_OFF]), 1);
+	assert_int_equal(counter_get(&f.env->counts.routed[1][VERDICT_OK]), 1);
+	assert_int_equal(counter_get(&f.env->counts.hello_buckets[0]), 1);
 	assert_unread(fd, VECTOR_XMPP);
 	close(fd);
 	tear_down(&f);
@@ -313,7 +340,7 @@ static void goes_to_the_web(const char *path)
 	close(f.client);
 	f.client = -1;
 	run_until(f.env->loop, &f.done);
-	assert_int_equal(f.env->ends[END_RELAYED] + f.env->ends[END_RESET], 1);
+	assert_int_equal(env_ended(&f.env->counts, END_RELAYED) + env_ended(&f.env->counts, END_RESET), 1);
 	tear_down(&f);
 }
 
@@ -340,7 +367,7 @@ static void a_client_that_says_nothing_is_closed_at_the_deadline(void **state)
 			send_vector(&f, VECTOR_XMPP, 100);
 		begin(&f);
 		run_until(f.env->loop, &f.done);
-		assert_int_equal(f.env->ends[END_HELLO_TIMEOUT], 1);
+		assert_int_equal(env_ended(&f.env->counts, END_HELLO_TIMEOUT), 1);
 		tear_down(&f);
 	}
 }
@@ -369,7 +396,7 @@ static void a_client_that_goes_before_its_hello_is_complete_is_closed(void **sta
 			begin(&f);
 		if (!f.done)
 			run_until(f.env->loop, &f.done);
-		assert_int_equal(f.env->ends[END_CLIENT_GONE], 1);
+		assert_int_equal(env_ended(&f.env->counts, END_CLIENT_GONE), 1);
 		tear_down(&f);
 	}
 }
@@ -398,7 +425,7 @@ static void a_refused_client_gets_an_alert(void **state)
 	close(await_parcel(&f, header, &len));
 	answer(&f, 'N', header, len);
 	run_until(f.env->loop, &f.done);
-	assert_int_equal(f.env->ends[END_REFUSED], 1);
+	assert_int_equal(env_ended(&f.env->counts, END_REFUSED), 1);
 	assert_alert(&f);
 	tear_down(&f);
 }
@@ -415,7 +442,7 @@ static void a_client_whose_hold_expires_gets_an_alert(void **state)
 	begin(&f);
 	assert_int_equal(f.decided, 1);
 	run_until(f.env->loop, &f.done);
-	assert_int_equal(f.env->ends[END_HOLD_EXPIRED], 1);
+	assert_int_equal(env_ended(&f.env->counts, END_HOLD_EXPIRED), 1);
 	assert_alert(&f);
 	tear_down(&f);
 }
@@ -432,7 +459,7 @@ static void a_client_that_leaves_while_held_is_counted_as_gone(void **state)
 	close(f.client);
 	f.client = -1;
 	run_until(f.env->loop, &f.done);
-	assert_int_equal(f.env->ends[END_CLIENT_GONE], 1);
+	assert_int_equal(env_ended(&f.env->counts, END_CLIENT_GONE), 1);
 	tear_down(&f);
 }
 
@@ -456,7 +483,7 @@ static void a_client_for_whom_there_is_no_place_gets_an_alert(void **state)
 		}
 		begin(&f);
 		assert_true(f.done);
-		assert_int_equal(f.env->ends[how == 0 ? END_HELD_FULL : END_NO_RESOURCES], 1);
+		assert_int_equal(env_ended(&f.env->counts, how == 0 ? END_HELD_FULL : END_NO_RESOURCES), 1);
 		assert_alert(&f);
 		tear_down(&f);
 	}
@@ -475,7 +502,7 @@ static void a_web_server_that_is_down_is_counted(void **state)
 	begin(&f);
 	if (!f.done)
 		run_until(f.env->loop, &f.done);
-	assert_int_equal(f.env->ends[END_BACKEND_REFUSED], 1);
+	assert_int_equal(env_ended(&f.env->counts, END_BACKEND_REFUSED), 1);
 	tear_down(&f);
 }
 
@@ -508,7 +535,7 @@ static void want_of_memory_or_descriptors_ends_only_the_connection(void **state)
 		fail_calls(cases[i].call, cases[i].good, 1, cases[i].error);
 		begin(&f);
 		assert_true(f.done);
-		assert_int_equal(f.env->ends[END_NO_RESOURCES], 1);
+		assert_int_equal(env_ended(&f.env->counts, END_NO_RESOURCES), 1);
 		tear_down(&f);
 	}
 }
@@ -522,7 +549,7 @@ static void without_memory_for_it_a_connection_is_closed_and_counted(void **stat
 	tcp_connect(&f);
 	fail_calls(CALL_CALLOC, 0, 1, ENOMEM);
 	begin(&f);
-	assert_int_equal(f.env->ends[END_NO_RESOURCES], 1);
+	assert_int_equal(env_ended(&f.env->counts, END_NO_RESOURCES), 1);
 	assert_int_equal(f.admitted, 0);
 	assert_eof(f.client);
 	f.begun = 0; /* it never was one of env's */
@@ -650,7 +677,7 @@ static void a_proxied_client_is_handed_over_as_itself(enum pp2_version version, 
 	assert_unread(fd, VECTOR_XMPP); /* all of it, and the header is gone */
 	answer(&f, 'A', got, got_len);
 	run_until(f.env->loop, &f.done);
-	assert_int_equal(f.env->ends[END_HANDED_OFF], 1);
+	assert_int_equal(env_ended(&f.env->counts, END_HANDED_OFF), 1);
 	close(fd);
 	free(bytes);
 	tear_down(&f);
@@ -766,7 +793,7 @@ static void a_trusted_proxy_that_sends_no_good_header_is_closed(void **state)
 				send_bytes(&f, (const uint8_t *)bad[i].bytes, bad[i].len);
 			if (!f.done)
 				run_until(f.env->loop, &f.done);
-			assert_int_equal(f.env->ends[END_BAD_PROXY_HEADER], 1);
+			assert_int_equal(env_ended(&f.env->counts, END_BAD_PROXY_HEADER), 1);
 			assert_int_equal(f.admitted, 0);
 			tear_down(&f);
 		}
@@ -819,7 +846,7 @@ static void the_deadline_covers_the_proxys_header_and_the_hello(void **state)
 		if (sent > 0)
 			send_bytes(&f, bytes, sent == 1 ? 10 : header_len);
 		run_until(f.env->loop, &f.done);
-		assert_int_equal(f.env->ends[END_HELLO_TIMEOUT], 1);
+		assert_int_equal(env_ended(&f.env->counts, END_HELLO_TIMEOUT), 1);
 		assert_int_equal(f.admitted, sent < 2 ? 0 : 1);
 		free(bytes);
 		tear_down(&f);
@@ -847,7 +874,7 @@ static void a_proxied_client_that_goes_early_is_counted_as_gone(void **state)
 				shutdown(f.client, SHUT_WR);
 			}
 			run_until(f.env->loop, &f.done);
-			assert_int_equal(f.env->ends[END_CLIENT_GONE], 1);
+			assert_int_equal(env_ended(&f.env->counts, END_CLIENT_GONE), 1);
 			assert_int_equal(f.admitted, sent < 2 ? 0 : 1);
 			free(bytes);
 			tear_down(&f);
@@ -880,7 +907,7 @@ static void a_client_that_is_not_admitted_is_closed_by_whichever_way_it_came(voi
 			run_until(f.env->loop, &f.done);
 		}
 		assert_true(f.done);
-		assert_int_equal(f.env->ends[END_TOO_MANY_PENDING], 1);
+		assert_int_equal(env_ended(&f.env->counts, END_TOO_MANY_PENDING), 1);
 		if (proxy)
 			assert_is_far_client(&f.waiting);
 		assert_int_equal(f.decided, 0);
@@ -922,7 +949,7 @@ static void the_one_that_has_waited_longest_is_evicted_first(void **state)
 		}
 	}
 	assert_false(conn_evict_oldest(f.env));
-	assert_int_equal(f.env->ends[END_EVICTED], 3);
+	assert_int_equal(env_ended(&f.env->counts, END_EVICTED), 3);
 	for (int i = 0; i < 3; i++)
 		close(clients[i]);
 	tear_down(&f);
@@ -966,7 +993,7 @@ static void idle_relays_are_ended_and_busy_ones_are_not(void **state)
 	assert_int_equal(f.ended, 0);
 	relayed_sweep(f.env, 1);
 	assert_int_equal(f.ended, 2);
-	assert_int_equal(f.env->ends[END_IDLE_TIMEOUT], 2);
+	assert_int_equal(env_ended(&f.env->counts, END_IDLE_TIMEOUT), 2);
 	assert_eof(clients[0]);
 	assert_eof(clients[2]);
 	assert_eof(webs[0]);
@@ -1040,7 +1067,7 @@ static void the_ends_of_relays_are_counted_by_how_they_came(void **state)
 			f.web_listener = -1;
 		}
 		run_until(f.env->loop, &f.done);
-		assert_int_equal(f.env->ends[want[how]], 1);
+		assert_int_equal(env_ended(&f.env->counts, want[how]), 1);
 		assert_int_equal(f.env->n, 0);
 		while (n > 0)
 			close(fds[--n]);
@@ -1153,7 +1180,7 @@ static void a_reload_does_not_touch_connections(void **state)
 	f.env->conf = other;
 	answer(&f, 'A', header, len);
 	run_until(f.env->loop, &f.done);
-	assert_int_equal(f.env->ends[END_HANDED_OFF], 1);
+	assert_int_equal(env_ended(&f.env->counts, END_HANDED_OFF), 1);
 	assert_int_equal(write(held, "x", 1), 1);
 	run_for(f.env->loop, 5);
 	assert_reads(web, "x");
@@ -1184,7 +1211,7 @@ static void an_alert_for_a_client_that_has_gone_does_no_harm(void **state)
 	begin(&f);
 	if (!f.done)
 		run_until(f.env->loop, &f.done);
-	assert_int_equal(f.env->ends[END_HELD_FULL] + f.env->ends[END_CLIENT_GONE], 1);
+	assert_int_equal(env_ended(&f.env->counts, END_HELD_FULL) + env_ended(&f.env->counts, END_CLIENT_GONE), 1);
 	tear_down(&f);
 }
 

@@ -17,6 +17,7 @@
 struct fixture {
 	struct loop *loop;
 	struct handoff *h;
+	struct handoff_counts counts;
 	struct addr_endpoint path;
 	int listener;       /* the receiver's; -1 */
 	int ups, downs;     /* news of the channel */
@@ -76,12 +77,15 @@ static void set_up(struct fixture *f, bool listening, unsigned max_held)
 	if (listening)
 		f->listener = unix_listen("s", SOCK_SEQPACKET, 16);
 	assert_int_equal(loop_new(&f->loop), 0);
-	assert_int_equal(handoff_new(f->loop, &f->path, max_held, on_changed, f, &f->h), 0);
+	assert_int_equal(handoff_new(f->loop, &f->path, max_held, &f->counts, on_changed, f, &f->h), 0);
 }
 
 static void tear_down(struct fixture *f)
 {
 	handoff_free(f->h);
+	assert_int_equal(counter_get(&f->counts.held_now), 0);
+	assert_int_equal(counter_get(&f->counts.up_now), 0);
+	assert_int_equal(counter_get(&f->counts.away_now), 0);
 	loop_free(f->loop);
 	if (f->listener >= 0)
 		close(f->listener);
@@ -211,6 +215,9 @@ static void an_adopted_connection_is_ours_to_close(void **state)
 	run_until_ended(&f, 1);
 	assert_int_equal(p.result, HANDOFF_ADOPTED);
 	assert_true(handoff_is_idle(f.h));
+	assert_int_equal(counter_get(&f.counts.adopted), 1);
+	assert_int_equal(counter_get(&f.counts.held), 0);
+	assert_int_equal(counter_get(&f.counts.up_now), 1);
 	/* It lives on with the receiver. */
 	close(p.fd);
 	assert_int_equal(write(p.client, "x", 1), 1);
@@ -239,6 +246,7 @@ static void a_refused_connection_comes_back_once(void **state)
 	run_for(f.loop, 20);
 	assert_int_equal(p.result, HANDOFF_REFUSED);
 	assert_int_equal(p.calls, 1);
+	assert_int_equal(counter_get(&f.counts.refused), 1);
 	close(got.fd);
 	passenger_close(&p);
 	close(conn);
@@ -272,6 +280,9 @@ static void a_connection_for_later_is_sent_again_as_it_was(void **state)
 		answer(conn, 'A', p[i].item.id);
 	}
 	run_until_ended(&f, 3);
+	assert_int_equal(counter_get(&f.counts.later), 1);
+	assert_int_equal(counter_get(&f.counts.adopted), 3);
+	assert_int_equal(counter_get(&f.counts.held), 3);
 	for (int i = 0; i < 3; i++)
 		passenger_close(&p[i]);
 	close(conn);
@@ -296,6 +307,9 @@ static void connections_are_held_while_the_receiver_is_away_and_delivered_in_ord
 	}
 	run_for(f.loop, 250);
 	assert_int_equal(f.downs, 1);
+	assert_int_equal(counter_get(&f.counts.held_now), 5);
+	assert_int_equal(counter_get(&f.counts.away_now), 1);
+	assert_int_equal(counter_get(&f.counts.up_now), 0);
 	f.listener = unix_listen("s", SOCK_SEQPACKET, 16);
 	conn = await_channel(&f);
 	for (int i = 0; i < 5; i++) {
@@ -882,7 +896,7 @@ static void ids_are_never_given_twice_and_two_channels_begin_apart(void **state)
 
 	(void)state;
 	set_up(&f, false, 1);
-	assert_int_equal(handoff_new(f.loop, &f.path, 1, on_changed, &f, &other), 0);
+	assert_int_equal(handoff_new(f.loop, &f.path, 1, &f.counts, on_changed, &f, &other), 0);
 	handoff_next_id(f.h, a);
 	handoff_next_id(other, c);
 	assert_memory_not_equal(a, c, CONTROL_ID_LEN);
@@ -901,9 +915,9 @@ static void a_channel_without_memory_or_randomness_is_not_made(void **state)
 
 	set_up(&f, true, 1);
 	fail_calls(CALL_MALLOC, 0, 1, ENOMEM);
-	assert_int_equal(handoff_new(f.loop, &f.path, 1, on_changed, &f, &h), -ENOMEM);
+	assert_int_equal(handoff_new(f.loop, &f.path, 1, &f.counts, on_changed, &f, &h), -ENOMEM);
 	fail_calls(CALL_GETRANDOM, 0, 1, ENOSYS);
-	assert_int_equal(handoff_new(f.loop, &f.path, 1, on_changed, &f, &h), -ENOSYS);
+	assert_int_equal(handoff_new(f.loop, &f.path, 1, &f.counts, on_changed, &f, &h), -ENOSYS);
 	assert_ptr_equal(h, state);
 	tear_down(&f);
 }
@@ -919,7 +933,7 @@ static void a_channel_that_cannot_be_watched_is_tried_again(void **state)
 	f.listener = unix_listen("s", SOCK_SEQPACKET, 16);
 	assert_int_equal(loop_new(&f.loop), 0);
 	fail_calls(CALL_EPOLL_CTL, 0, 1, ENOSPC);
-	assert_int_equal(handoff_new(f.loop, &f.path, 1, on_changed, &f, &f.h), 0);
+	assert_int_equal(handoff_new(f.loop, &f.path, 1, &f.counts, on_changed, &f, &f.h), 0);
 	assert_int_equal(f.last_error, -ENOSPC);
 	conn = accept_one(f.listener);
 	assert_eof(conn);

@@ -248,6 +248,7 @@ static void the_header_and_the_first_bytes_arrive_in_one_piece_before_the_loop_h
 		assert_piece(&f, HEADER "hello");
 		run_for(f.loop, 10);
 		assert_queue_is_empty(f.backend); /* nothing comes twice */
+		assert_int_equal(counter_get(&f.env.bytes[0]), 5);
 		assert_int_equal(write(f.client, "more", 4), 4);
 		run_for(f.loop, 10);
 		assert_piece(&f, "more");

@@ -114,7 +114,7 @@ static void a_client_has_no_more_than_its_share_without_a_verdict(void **state)
 {
 	struct fixture f;
 	int clients[4];
-	const uint64_t *ends;
+	struct worker_counts counts;
 
 	(void)state;
 	set_up(&f, 10);
@@ -124,9 +124,9 @@ static void a_client_has_no_more_than_its_share_without_a_verdict(void **state)
 	for (int i = 0; i < 4; i++)
 		close(clients[i]);
 	worker_stop(f.worker);
-	ends = worker_ends(f.worker);
-	assert_int_equal(ends[END_TOO_MANY_PENDING], 1);
-	assert_int_equal(ends[END_CLIENT_GONE] + ends[END_STOPPED], 3);
+	counts = worker_counts(f.worker);
+	assert_int_equal(env_ended(counts.env, END_TOO_MANY_PENDING), 1);
+	assert_int_equal(env_ended(counts.env, END_CLIENT_GONE) + env_ended(counts.env, END_STOPPED), 3);
 	worker_free(f.worker);
 	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, 10, &f.worker), 0);
 	assert_int_equal(worker_start(f.worker), 0);
@@ -223,7 +223,7 @@ static void when_all_is_full_the_oldest_without_a_verdict_makes_room(void **stat
 	close(relayed);
 	close(web);
 	worker_stop(f.worker);
-	assert_int_equal(worker_ends(f.worker)[END_EVICTED], 1);
+	assert_int_equal(env_ended(worker_counts(f.worker).env, END_EVICTED), 1);
 	worker_free(f.worker);
 	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, 3, &f.worker), 0);
 	assert_int_equal(worker_start(f.worker), 0);
@@ -351,7 +351,7 @@ static void idle_relays_end_once_a_reload_says_when(void **state)
 	close(busy);
 	close(busy_web);
 	worker_stop(f.worker);
-	assert_int_equal(worker_ends(f.worker)[END_IDLE_TIMEOUT], 1);
+	assert_int_equal(env_ended(worker_counts(f.worker).env, END_IDLE_TIMEOUT), 1);
 	worker_free(f.worker);
 	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, 10, &f.worker), 0);
 	assert_int_equal(worker_start(f.worker), 0);
