@@ -23,6 +23,7 @@ struct conn {
 	size_t seen;               /* bytes that hello has read */
 	bool header;               /* a PROXY header has to come first */
 	bool admitted;
+	bool waits;                /* it is in env->undecided, and in memory of its own */
 };
 
 /* Takes the connection out of the list; the descriptor goes on. */
@@ -31,6 +32,8 @@ static int release(struct conn *c)
 	struct env *env = c->env;
 	int fd = c->watch.fd;
 
+	if (!c->waits)
+		return fd;
 	loop_del(env->loop, &c->watch);
 	loop_timer_unset(env->loop, &c->deadline);
 	if (c->admitted)
@@ -141,7 +144,7 @@ static enum outcome take_header(struct conn *c, size_t n, bool ending)
 		c->peer = src;
 		c->local = dst;
 	}
-	return admit(c) ? AGAIN : GONE;
+	return c->waits && !admit(c) ? GONE : AGAIN;
 }
 
 /* Reads the hello as far as it is there. */
@@ -207,33 +210,27 @@ static void on_deadline(struct loop_timer *t)
 	end(container_of(t, struct conn, deadline), END_HELLO_TIMEOUT, 0);
 }
 
-void conn_new(struct env *env, int fd, const struct addr *peer)
+/* What has come so far was looked at. */
+static void wait_for_more(const struct conn *so_far)
 {
-	struct conn *c = calloc(1, sizeof(*c));
+	struct env *env = so_far->env;
+	struct conn *c = malloc(sizeof(*c));
 	int err;
 
 	if (c == NULL) {
-		env_count_end(env, END_NO_RESOURCES, peer, NULL, -ENOMEM);
-		close(fd);
+		env_count_end(env, END_NO_RESOURCES, &so_far->peer, NULL, -ENOMEM);
+		close(so_far->watch.fd);
+		env->ended(env);
 		return;
 	}
-	c->env = env;
-	c->since = loop_now(env->loop);
-	c->peer = *peer;
-	c->watch = (struct loop_watch){.fd = fd, .ready = on_readable};
-	c->deadline.expired = on_deadline;
-	c->header = conf_trusts(env->conf, peer);
-	hello_init(&c->hello);
+	*c = *so_far;
+	c->waits = true;
 	list_add_last(&env->undecided, &c->link);
-	counter_add(&env->counts.accepted, 1);
 	counter_add(&env->counts.undecided_now, 1);
 	env->n++;
 
 	/* A proxy's connections count for the clients behind it, who are not known yet. */
 	if (!c->header && !admit(c))
-		return;
-	/* Often the hello is there already, and nothing has to be waited for. */
-	if (look(c, false) == GONE)
 		return;
 	err = loop_timer_set(env->loop, &c->deadline, env->conf->hello_timeout_ms);
 	if (err == 0)
@@ -242,11 +239,47 @@ void conn_new(struct env *env, int fd, const struct addr *peer)
 		end(c, END_NO_RESOURCES, err);
 }
 
+void conn_new(struct env *env, int fd, const struct addr *peer, const struct addr *local)
+{
+	struct conn c = {
+		.env = env,
+		.peer = *peer,
+		.local = *local,
+		.watch = {.fd = fd, .ready = on_readable},
+		.deadline = {.expired = on_deadline},
+		.since = loop_now(env->loop),
+		.header = conf_trusts(env->conf, peer),
+	};
+
+	counter_add(&env->counts.accepted, 1);
+	hello_init(&c.hello);
+	/* Often the hello is there already, and there is nothing to be kept. */
+	if (look(&c, false) == WAITS)
+		wait_for_more(&c);
+}
+
+static struct conn *oldest(const struct env *env)
+{
+	return list_empty(&env->undecided) ? NULL : container_of(env->undecided.next, struct conn, link);
+}
+
+int conn_evictable_in(const struct env *env)
+{
+	const struct conn *c = oldest(env);
+	uint64_t now = loop_now(env->loop);
+
+	if (c == NULL)
+		return -1;
+	return now < c->since + CONN_GRACE_MS ? (int)(c->since + CONN_GRACE_MS - now) : 0;
+}
+
 bool conn_evict_oldest(struct env *env)
 {
-	if (list_empty(&env->undecided))
+	struct conn *c = oldest(env);
+
+	if (c == NULL)
 		return false;
-	end(container_of(env->undecided.next, struct conn, link), END_EVICTED, 0);
+	end(c, END_EVICTED, 0);
 	return true;
 }
 

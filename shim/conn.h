@@ -10,14 +10,22 @@
 
 #include <stdbool.h>
 
-/*
- * Takes ownership of fd, an accepted non-blocking socket. The deadline of the
- * hello, and of the PROXY header in front of it if peer is a trusted proxy,
- * starts now.
- */
-void conn_new(struct env *env, int fd, const struct addr *peer);
+#define CONN_GRACE_MS 100 /* nobody is evicted sooner, since the hello may be on its way */
 
-/* Ends the one that has waited longest for its verdict, to make room. False: there is none. */
+/*
+ * Takes ownership of fd, an accepted non-blocking socket. local is its own
+ * address, or AF_UNSPEC if that is to be asked for. The deadline of the hello,
+ * and of the PROXY header in front of it if peer is a trusted proxy, starts now.
+ */
+void conn_new(struct env *env, int fd, const struct addr *peer, const struct addr *local);
+
+/*
+ * How many milliseconds the one that has waited longest for its verdict still
+ * has to itself; 0: it may be evicted. -1: there is none.
+ */
+int conn_evictable_in(const struct env *env);
+
+/* Ends the one that has waited longest, to make room. False: there is none. */
 bool conn_evict_oldest(struct env *env);
 
 /* Ends all of them. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@ static int open_one(const struct addr_endpoint *addr)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (addr->u.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	if (bind(fd, &addr->u.sa, addr->len) < 0 || listen(fd, SOMAXCONN) < 0) {
 		err = -errno;
 		close(fd);
@@ -64,6 +66,7 @@ static int socket_option(int fd, int option)
 int listen_adopt(int first, int n, struct listen_set *ret)
 {
 	struct listen_set set = {0};
+	int on = 1;
 
 	if (n > LISTEN_MAX)
 		return -EINVAL;
@@ -77,9 +80,27 @@ int listen_adopt(int first, int n, struct listen_set *ret)
 			return -EINVAL;
 		if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
 			return -errno;
+		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	}
 	*ret = set;
 	return 0;
+}
+
+struct addr listen_local(int fd)
+{
+	static const uint8_t any[16];
+	struct sockaddr_storage ss = {0};
+	socklen_t len = sizeof(ss), transparent_len = sizeof(int);
+	struct addr a;
+	int transparent = 0;
+
+	getsockname(fd, (struct sockaddr *)&ss, &len);
+	a = addr_from_sockaddr((const struct sockaddr *)&ss);
+	getsockopt(fd, a.family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP,
+		   a.family == AF_INET6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &transparent, &transparent_len);
+	if (transparent || memcmp(a.ip, any, sizeof(any)) == 0)
+		a.family = AF_UNSPEC;
+	return a;
 }
 
 bool listen_has(const struct listen_set *set, int fd)

@@ -3,6 +3,8 @@
 
 /*
  * listen: the listening sockets, our own or those passed by the service manager.
+ *
+ * What they accept has SO_KEEPALIVE, so that a peer that vanished is found one day.
  */
 
 #include "addr.h"
@@ -34,6 +36,12 @@ int listen_open(const struct addr_endpoint *addrs, size_t n, const struct listen
 
 /* Takes over n passed descriptors, from first on. -EINVAL: one is not a listening TCP socket. */
 int listen_adopt(int first, int n, struct listen_set *ret);
+
+/*
+ * The local address that all connections of a listener have, or AF_UNSPEC if
+ * they may differ: it listens on all addresses, or it is transparent, ip(7).
+ */
+struct addr listen_local(int fd);
 
 bool listen_has(const struct listen_set *set, int fd);
 

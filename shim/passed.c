@@ -63,10 +63,10 @@ static void on_done(struct handoff_item *item, enum handoff_result result)
 	struct passed *p = container_of(item, struct passed, item);
 	char text[ADDR_TEXT_MAX];
 
-	if (result == HANDOFF_ADOPTED)
+	if (result == HANDOFF_ADOPTED && log_wants(LOG_LEVEL_INFO))
 		log_line(LOG_LEVEL_INFO, "event=handed-off peer=%s route=%s waited-ms=%u", addr_text(&p->peer, text),
 			 p->route->name, (unsigned)(loop_now(p->env->loop) - p->since));
-	else if (result != HANDOFF_CLIENT_GONE)
+	if (result != HANDOFF_ADOPTED && result != HANDOFF_CLIENT_GONE)
 		send_internal_error(p->env, item->fd);
 	end(p, ends[result]);
 }

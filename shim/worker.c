@@ -23,6 +23,7 @@
 struct listener {
 	struct worker *worker;
 	struct loop_watch watch;
+	struct addr local; /* of what it accepts, if that is always the same */
 };
 
 struct worker {
@@ -35,6 +36,7 @@ struct worker {
 	bool accepting;             /* the listeners are watched */
 	bool said_short, said_full; /* in the log, until it is over */
 	struct loop_timer pause;
+	struct loop_timer grace;    /* until one that has no verdict yet may be evicted */
 	struct loop_timer sweep;    /* for relays that are idle */
 	struct channels channels;
 
@@ -47,10 +49,14 @@ struct worker {
 	sem_t applied;
 };
 
-/* One more connection can be taken, at least in exchange for one that has no verdict yet. */
+/*
+ * One more connection can be taken, at least in exchange for one that has had
+ * no verdict for a while. Without that while many that come quickly would push
+ * out those whose hello is on its way.
+ */
 static bool has_room(const struct worker *w)
 {
-	return w->env.n < w->max_connections || (w->max_connections > 0 && !list_empty(&w->env.undecided));
+	return w->env.n < w->max_connections || (w->max_connections > 0 && conn_evictable_in(&w->env) == 0);
 }
 
 static void stop_accepting(struct worker *w)
@@ -68,6 +74,7 @@ static void start_accepting(struct worker *w)
 {
 	if (w->accepting || w->pause.place != 0 || !has_room(w))
 		return;
+	loop_timer_unset(w->env.loop, &w->grace);
 	w->accepting = true;
 	for (size_t i = 0; i < w->n_listeners; i++) {
 		int err = loop_add(w->env.loop, &w->listeners[i].watch, EPOLLIN | EPOLLEXCLUSIVE);
@@ -80,6 +87,11 @@ static void start_accepting(struct worker *w)
 static void on_pause_over(struct loop_timer *t)
 {
 	start_accepting(container_of(t, struct worker, pause));
+}
+
+static void on_grace_over(struct loop_timer *t)
+{
+	start_accepting(container_of(t, struct worker, grace));
 }
 
 /* The failed connection stays in the kernel's queue; nothing is lost but time. */
@@ -96,13 +108,15 @@ static void pause_accepting(struct worker *w, int error)
 }
 
 /* Takes what waits at a listener, at most max. */
-static void accept_some(struct worker *w, int fd, unsigned max)
+static void accept_some(const struct listener *l, unsigned max)
 {
+	struct worker *w = l->worker;
+
 	while (max-- > 0 && has_room(w)) {
 		struct sockaddr_storage ss;
 		socklen_t len = sizeof(ss);
 		struct addr peer;
-		int conn = accept4(fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int conn = accept4(l->watch.fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (conn < 0) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
@@ -113,7 +127,7 @@ static void accept_some(struct worker *w, int fd, unsigned max)
 		}
 		w->said_short = false;
 		peer = addr_from_sockaddr((const struct sockaddr *)&ss);
-		conn_new(&w->env, conn, &peer);
+		conn_new(&w->env, conn, &peer, &l->local);
 		/* Too many, but of some it is not known yet whether they mean it. Not before, since it may have been turned away. */
 		if (w->env.n > w->max_connections)
 			conn_evict_oldest(&w->env);
@@ -124,15 +138,16 @@ static void accept_some(struct worker *w, int fd, unsigned max)
 			log_line(LOG_LEVEL_WARNING, "event=full worker=%u connections=%u", w->number, w->env.n);
 		w->said_full = true;
 		stop_accepting(w);
+		/* Or sooner, if there is room. */
+		if (conn_evictable_in(&w->env) > 0)
+			loop_timer_set(w->env.loop, &w->grace, (uint64_t)conn_evictable_in(&w->env));
 	}
 }
 
 static void on_listener(struct loop_watch *watch, uint32_t events)
 {
-	struct listener *l = container_of(watch, struct listener, watch);
-
 	(void)events;
-	accept_some(l->worker, watch->fd, ACCEPTS);
+	accept_some(container_of(watch, struct listener, watch), ACCEPTS);
 }
 
 static struct handoff *handoff_for(struct env *env, const struct addr_endpoint *path)
@@ -186,13 +201,14 @@ static void use_listeners(struct worker *w, const struct listen_set *set)
 	stop_accepting(w);
 	for (size_t i = 0; i < w->n_listeners; i++)
 		if (!listen_has(set, w->listeners[i].watch.fd))
-			accept_some(w, w->listeners[i].watch.fd, SOMAXCONN);
+			accept_some(&w->listeners[i], SOMAXCONN);
 	stop_accepting(w); /* a connection that ended at once has made room, and so started it again */
 	w->n_listeners = set->n;
 	for (size_t i = 0; i < set->n; i++)
 		w->listeners[i] = (struct listener){
 			.worker = w,
 			.watch = {.fd = set->v[i].fd, .ready = on_listener},
+			.local = listen_local(set->v[i].fd),
 		};
 	start_accepting(w);
 }
@@ -229,6 +245,7 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 	w->max_connections = max_connections;
 	w->pending = pending;
 	w->pause.expired = on_pause_over;
+	w->grace.expired = on_grace_over;
 	w->sweep.expired = on_sweep;
 	list_init(&w->env.undecided);
 	list_init(&w->env.passed);

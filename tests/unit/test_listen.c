@@ -2,8 +2,10 @@
 
 #include "support.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -155,6 +157,62 @@ static void what_is_no_listening_tcp_socket_is_not_adopted(void **state)
 	dir_remove();
 }
 
+/* Whether what a listener accepts has SO_KEEPALIVE. */
+static bool keeps_alive(int listener, const struct addr_endpoint *addr)
+{
+	int client = connect_to(addr), conn = accept_one(listener), on = 0;
+	socklen_t len = sizeof(on);
+
+	assert_int_equal(getsockopt(conn, SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+	close(client);
+	close(conn);
+	return on != 0;
+}
+
+static void what_is_accepted_has_keepalive(void **state)
+{
+	struct addr_endpoint ours = free_address(), passed;
+	const struct addr_endpoint *bad = NULL;
+	struct listen_set old = {0}, set = {0};
+	int fd = tcp_listen(&passed);
+
+	(void)state;
+	assert_int_equal(listen_open(&ours, 1, &old, &set, &bad), 0);
+	assert_true(keeps_alive(set.v[0].fd, &ours));
+	listen_close(&set, NULL);
+	assert_false(keeps_alive(fd, &passed));
+	assert_int_equal(listen_adopt(fd, 1, &set), 0);
+	assert_true(keeps_alive(fd, &passed));
+	listen_close(&set, NULL);
+}
+
+static void the_local_address_is_known_before_unless_it_may_be_any(void **state)
+{
+	static const char *const texts[] = {"127.0.0.1", "0.0.0.0", "[::1]", "[::]"};
+	struct addr_endpoint e;
+	int on = 1;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		char text[ADDR_ENDPOINT_TEXT_MAX], want[ADDR_TEXT_MAX];
+		const struct addr_endpoint *bad = NULL;
+		struct listen_set old = {0}, set = {0};
+		struct addr_endpoint port = free_address();
+		struct addr a;
+
+		snprintf(text, sizeof(text), "%s:%u", texts[i], ntohs(port.u.in.sin_port));
+		assert_int_equal(addr_parse_endpoint(text, &e), 0);
+		if (listen_open(&e, 1, &old, &set, &bad) < 0) /* no IPv6 here */
+			continue;
+		a = listen_local(set.v[0].fd);
+		assert_string_equal(addr_text(&a, want), i % 2 == 0 ? text : "unknown");
+		if (i % 2 == 0 && setsockopt(set.v[0].fd, i < 2 ? IPPROTO_IP : IPPROTO_IPV6, i < 2 ? IP_TRANSPARENT : IPV6_TRANSPARENT,
+					     &on, sizeof(on)) == 0)
+			assert_int_equal(listen_local(set.v[0].fd).family, AF_UNSPEC);
+		listen_close(&set, NULL);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -165,6 +223,8 @@ int main(void)
 		TEST(without_descriptors_nothing_is_opened),
 		TEST(passed_listeners_are_adopted_and_made_non_blocking),
 		TEST(what_is_no_listening_tcp_socket_is_not_adopted),
+		TEST(what_is_accepted_has_keepalive),
+		TEST(the_local_address_is_known_before_unless_it_may_be_any),
 	};
 
 	return cmocka_run_group_tests_name("listen", tests, group_begin, NULL);
