@@ -136,6 +136,7 @@ static enum flow_result flow_small(struct relay *r, int from, uint32_t events)
 
 	for (int i = 0; i < ROUNDS && !r->flow[from].bulk; i++) {
 		ssize_t n, sent;
+		bool emptied, last;
 
 		if (!pipes_ready(&r->env->pipes))
 			return flow_copy(r, from);
@@ -147,8 +148,19 @@ static enum flow_result flow_small(struct relay *r, int from, uint32_t events)
 
 		/* Before it is known what the other side takes: much for a slow reader is bulk as well. */
 		flow_speaks(&r->flow[from], n == RELAY_SCRATCH, BULK_FULL);
-		before_send(r, from);
-		sent = send(r->side[!from].fd, buf, (size_t)n, MSG_NOSIGNAL);
+		/*
+		 * epoll(7): a read that got less than it asked for has emptied the
+		 * queue, so the next edge will tell. And if the end was there
+		 * before the read, it is all that is left. Not so if there is
+		 * urgent data, before which each read stops.
+		 */
+		emptied = n < RELAY_SCRATCH && (events & (EPOLLPRI | EPOLLHUP | EPOLLERR)) == 0;
+		last = emptied && (events & EPOLLRDHUP);
+
+		/* The last piece and the end leave in one packet. */
+		if (!last)
+			before_send(r, from);
+		sent = send(r->side[!from].fd, buf, (size_t)n, MSG_NOSIGNAL | (last ? MSG_MORE : 0));
 		if (sent < 0 && errno != EAGAIN)
 			return flow_stalls(r, from);
 		if (sent < 0)
@@ -156,17 +168,10 @@ static enum flow_result flow_small(struct relay *r, int from, uint32_t events)
 		counter_add(&r->env->bytes[from], (uint64_t)sent);
 		if (sent < n)
 			return flow_spill(r, from, buf + sent, (size_t)(n - sent));
-
-		/*
-		 * epoll(7): a read that got less than it asked for has emptied the
-		 * queue, so the next edge will tell. And if the end was there
-		 * before the read, it is all that is left. Not so if there is
-		 * urgent data, before which each read stops.
-		 */
-		if (n < RELAY_SCRATCH && (events & (ENDS | EPOLLPRI)) == 0)
-			return FLOW_WAITS;
-		if (n < RELAY_SCRATCH && (events & (ENDS | EPOLLPRI)) == EPOLLRDHUP)
+		if (last)
 			return flow_finish(r, from);
+		if (emptied)
+			return FLOW_WAITS;
 	}
 	return FLOW_YIELDS;
 }

@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h> /* netinet/tcp.h knows an older tcp_info */
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -484,4 +486,13 @@ uint8_t *file_read(const char *path, size_t *ret_len)
 	assert_true(*ret_len < cap);
 	fclose(f);
 	return bytes;
+}
+
+uint32_t packets_in(int fd)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	return info.tcpi_segs_in;
 }

@@ -120,4 +120,7 @@ bool same_socket(int a, int b);
 /* A file of the vectors, in full; the caller frees it. */
 uint8_t *file_read(const char *path, size_t *ret_len);
 
+/* Packets that a TCP connection has got so far. */
+uint32_t packets_in(int fd);
+
 #endif

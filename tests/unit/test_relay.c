@@ -149,6 +149,33 @@ static void half_closes_pass_through_a_unix_backend_too(void **state)
 }
 
 /* The end must not overtake the bytes before it, where the reader is slow. */
+static void the_last_piece_and_the_end_are_one_packet(void **state)
+{
+	(void)state;
+	for (int from_client = 0; from_client < 2; from_client++) {
+		struct fixture f;
+		int from, to;
+		uint32_t before;
+		char buf[4];
+
+		set_up_joined(&f);
+		from = from_client ? f.client : f.backend;
+		to = from_client ? f.backend : f.client;
+		before = packets_in(to);
+		assert_int_equal(send(from, "last", 4, 0), 4);
+		assert_int_equal(shutdown(from, SHUT_WR), 0);
+		run_for(f.loop, 20);
+		read_all(to, buf, 4);
+		assert_memory_equal(buf, "last", 4);
+		assert_eof(to);
+		assert_int_equal(packets_in(to), before + 1);
+		assert_int_equal(send(to, "more", 4, 0), 4);
+		run_for(f.loop, 20);
+		read_all(from, buf, 4);
+		tear_down(&f);
+	}
+}
+
 static void what_was_sent_before_a_half_close_arrives_before_it(void **state)
 {
 	struct stream w = {.state = 5, .total = 64 * MB}, r = w;
@@ -942,6 +969,7 @@ int main(void)
 		TEST(a_clients_half_close_reaches_the_backend_and_the_answer_comes_back),
 		TEST(a_backends_half_close_reaches_the_client_who_may_go_on),
 		TEST(half_closes_pass_through_a_unix_backend_too),
+		TEST(the_last_piece_and_the_end_are_one_packet),
 		TEST(what_was_sent_before_a_half_close_arrives_before_it),
 		TEST(a_slow_reader_gets_everything),
 		TEST(large_amounts_go_through_while_both_ends_are_busy),

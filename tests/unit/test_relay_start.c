@@ -596,6 +596,31 @@ static void a_relay_that_waits_for_its_backend_is_not_idle_yet(void **state)
 	tear_down(&f);
 }
 
+static void the_first_bytes_complete_the_handshake(void **state)
+{
+	struct fixture f;
+	int client_fd = set_up(&f), plain, accepted;
+	uint32_t usual;
+
+	(void)state;
+	f.listener = tcp_listen(&f.target);
+	plain = connect_to(&f.target);
+	wait_fd(plain, POLLOUT);
+	accepted = accept_one(f.listener);
+	assert_int_equal(send(plain, "hello", 5, 0), 5);
+	wait_fd(accepted, POLLIN);
+	usual = packets_in(accepted);
+
+	assert_int_equal(write(f.client, "hello", 5), 5);
+	wait_fd(client_fd, POLLIN);
+	assert_int_equal(start_with(&f, client_fd, HEADER, "hello", TIMEOUT_MS), 0);
+	await_backend(&f);
+	assert_int_equal(packets_in(f.backend), usual - 1);
+	close(plain);
+	close(accepted);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -625,6 +650,7 @@ int main(void)
 		TEST(want_of_memory_at_another_attempt_fails_the_relay),
 		TEST(a_relay_that_waits_for_its_backend_can_be_closed),
 		TEST(a_relay_that_waits_for_its_backend_is_not_idle_yet),
+		TEST(the_first_bytes_complete_the_handshake),
 	};
 
 	return cmocka_run_group_tests_name("relay_start", tests, group_begin, NULL);
