@@ -23,6 +23,7 @@ const struct flag option_flags[] = {
 	{"fdpass", 0, "PATH", "the XMPP server's hand-off socket", NULL, NULL},
 	{"web", 0, "ADDR", "the web server: 127.0.0.1:8443, [::1]:8443 or unix:/path", "web", "proxy"},
 	{"proxy-protocol", 0, "V", "v1, v2 (the default) or none, towards the web server", "web", "proxy-protocol"},
+	{"sandbox", 0, "MODE", "on (the default), off or log", "shim", "sandbox"},
 	{"log-level", 0, "LEVEL", "error, warning, notice, info (the default) or debug", "shim", "log-level"},
 	{"explain", 0, "FILE", "tell what becomes of a recorded ClientHello; - is standard input", NULL, NULL},
 	{"version", 0, NULL, "print it", NULL, NULL},

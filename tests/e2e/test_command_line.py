@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from rig import wait
+from rig.world import SANDBOX
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BINARY = TOP / os.environ.get("XMPP443_BUILD", "build") / "xmpp443-shim"
@@ -116,7 +117,7 @@ def test_sockets_from_the_service_manager_replace_those_of_the_settings(tmp_path
     passed = [socket.create_server(("127.0.0.1", 0)),
               socket.create_server(("::1", 0), family=socket.AF_INET6)]
     web = f"127.0.0.1:{backend.getsockname()[1]}"
-    process, notify = start_with_sockets(tmp_path, passed, ["--web", web, "--proxy-protocol", "none"])
+    process, notify = start_with_sockets(tmp_path, passed, ["--web", web, "--proxy-protocol", "none", "--sandbox", SANDBOX])
     try:
         assert notify.recv(100) == b"READY=1"
         for listener in passed:

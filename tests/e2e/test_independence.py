@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from rig.backend import read_all
 from rig.nginx import TCP4
-from rig.world import CLIENTS6, HOSTS, SERVER4
+from rig.world import CLIENTS6, HOSTS, SANDBOX, SERVER4
 
 
 def talk(one, other, text):
@@ -88,7 +88,7 @@ def test_check_accepts_a_good_config_and_names_the_line_of_a_bad_one(world):
 def test_flags_alone_are_enough_to_run(world, port):
     made = world.shim("")
     made.process.argv[-2:] = ["--listen", f"0.0.0.0:{port}", "--fdpass", str(world.prosody.socket),
-                              "--web", TCP4, "--proxy-protocol", "v1"]
+                              "--web", TCP4, "--proxy-protocol", "v1", "--sandbox", SANDBOX]
     made.start()
     world.login("alice", port=port).logout()
     assert world.clients.curl(f"https://{HOSTS[0]}:{port}/", SERVER4) == f"the web page of {HOSTS[0]}\n"

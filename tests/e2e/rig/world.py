@@ -15,6 +15,7 @@ from .shim import Shim, config
 from .visitors import CLIENTS4, CLIENTS6, HOSTS, SERVER4, SERVER6, SERVERS, Visitors
 
 BUILD = os.environ.get("XMPP443_BUILD", "build")
+SANDBOX = "off" if "san" in BUILD else "on"  # leak detection makes processes, traces and reads /proc
 
 
 class World(Visitors):
@@ -67,8 +68,7 @@ class World(Visitors):
         """The usual config on both families, changed by the options of shim.config()."""
         options.setdefault("fdpass", self.prosody.socket)
         shim = {"log-level": "debug", **options.pop("shim", {})}
-        if "san" in BUILD:  # leak detection forks, traces and reads /proc
-            shim.setdefault("sandbox", "off")
+        shim.setdefault("sandbox", SANDBOX)
         return config([f"0.0.0.0:{port}", f"[::]:{port}"], web or TCP4, shim=shim, **options)
 
     def shim(self, text, **options):
