@@ -47,8 +47,8 @@ $(B)/shim/options.o: ALL_CFLAGS += -DXMPP443_VERSION='"$(VERSION)"'
 
 -include $(wildcard $(B)/shim/*.d)
 
-FDPASS_SRC := $(addprefix lua-module/,fdpass.c client.c control.c message.c queue.c recvfd.c \
-	unixsock.c)
+FDPASS_SRC := $(addprefix lua-module/,fdpass.c client.c control.c message.c proxied.c proxy.c queue.c \
+	recvfd.c unixsock.c v2.c)
 
 $(B)/fdpass.so: $(FDPASS_SRC) $(wildcard lua-module/*.h)
 	@mkdir -p $(@D)

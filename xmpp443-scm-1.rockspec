@@ -31,9 +31,12 @@ build = {
 				"lua-module/client.c";
 				"lua-module/control.c";
 				"lua-module/message.c";
+				"lua-module/proxied.c";
+				"lua-module/proxy.c";
 				"lua-module/queue.c";
 				"lua-module/recvfd.c";
 				"lua-module/unixsock.c";
+				"lua-module/v2.c";
 			};
 			defines = { "_GNU_SOURCE" };
 		};

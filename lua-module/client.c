@@ -29,14 +29,30 @@ struct client *client_new(lua_State *L)
 	return s;
 }
 
-const char *client_ip(const struct message_addr *addr, char *buf, size_t size)
+static void push_ip(lua_State *L, const struct v2_addr *addr)
 {
-	return inet_ntop(addr->family, addr->ip, buf, (socklen_t)size);
+	char buf[INET6_ADDRSTRLEN];
+
+	lua_pushstring(L, inet_ntop(addr->family, addr->ip, buf, sizeof(buf)));
 }
 
-const char *client_family(const struct message_addr *addr)
+static void push_family(lua_State *L, const struct v2_addr *addr)
 {
-	return addr->family == AF_INET6 ? "inet6" : "inet";
+	lua_pushstring(L, addr->family == AF_INET6 ? "inet6" : "inet");
+}
+
+void client_set_addrs(lua_State *L, const struct v2_addr *source, const struct v2_addr *dest)
+{
+	push_family(L, source);
+	lua_setfield(L, -2, "family");
+	push_ip(L, source);
+	lua_setfield(L, -2, "source_ip");
+	lua_pushinteger(L, source->port);
+	lua_setfield(L, -2, "source_port");
+	push_ip(L, dest);
+	lua_setfield(L, -2, "dest_ip");
+	lua_pushinteger(L, dest->port);
+	lua_setfield(L, -2, "dest_port");
 }
 
 /* client:getfd() -> integer, -1 once closed or taken over */
@@ -67,18 +83,16 @@ static int client_settimeout(lua_State *L)
 	return 1;
 }
 
-static int push_name(lua_State *L, const struct client *s, const struct message_addr *addr)
+static int push_name(lua_State *L, const struct client *s, const struct v2_addr *addr)
 {
-	char buf[64];
-
 	if (s->fd < 0) {
 		lua_pushnil(L);
 		lua_pushliteral(L, "closed");
 		return 2;
 	}
-	lua_pushstring(L, client_ip(addr, buf, sizeof(buf)));
+	push_ip(L, addr);
 	lua_pushinteger(L, addr->port);
-	lua_pushstring(L, client_family(addr));
+	push_family(L, addr);
 	return 3;
 }
 

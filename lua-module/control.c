@@ -38,16 +38,6 @@ int *control_new(lua_State *L)
 	return &c->fd;
 }
 
-static void set_addr(lua_State *L, const struct message_addr *addr, const char *ip, const char *port)
-{
-	char buf[64];
-
-	lua_pushstring(L, client_ip(addr, buf, sizeof(buf)));
-	lua_setfield(L, -2, ip);
-	lua_pushinteger(L, addr->port);
-	lua_setfield(L, -2, port);
-}
-
 static void push_meta(lua_State *L, const struct message *m)
 {
 	lua_createtable(L, 0, 8);
@@ -61,10 +51,7 @@ static void push_meta(lua_State *L, const struct message *m)
 		lua_pushlstring(L, (const char *)m->authority, m->authority_len);
 		lua_setfield(L, -2, "authority");
 	}
-	lua_pushstring(L, client_family(&m->source));
-	lua_setfield(L, -2, "family");
-	set_addr(L, &m->source, "source_ip", "source_port");
-	set_addr(L, &m->dest, "dest_ip", "dest_port");
+	client_set_addrs(L, &m->source, &m->dest);
 }
 
 static void push_id(lua_State *L, const struct message *m)

@@ -1,4 +1,5 @@
-/* fdpass: receive TCP connections from another process over a Unix socket.
+/* fdpass: receive TCP connections from another process over a Unix socket, or from
+ * a proxy with a PROXY header ahead.
  *
  * Every function that can fail for a reason outside the program returns nil, a
  * message and, where there is one, an errno; wrong use throws. Nothing blocks. */
@@ -160,6 +161,8 @@ static const luaL_Reg FUNCTIONS[] = {
 	{"queue", queue_new},
 	{"tosocket", client_tosocket},
 	{"parse", control_parse},
+	{"proxied", proxied_new},
+	{"parse_proxy", proxied_parse},
 	{"getuid", fdpass_getuid},
 	{"geteuid", fdpass_geteuid},
 	{NULL, NULL},
@@ -182,6 +185,7 @@ __attribute__((visibility("default"))) int luaopen_fdpass(lua_State *L)
 	fdpass_new_class(L, LISTENER_MT, LISTENER_METHODS);
 	control_register(L);
 	client_register(L);
+	proxied_register(L);
 	queue_register(L);
 	luaL_newlib(L, FUNCTIONS);
 	for (size_t i = 0; i < sizeof(ERRNOS) / sizeof(ERRNOS[0]); i++) {

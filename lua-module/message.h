@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "v2.h"
+
 #define MESSAGE_MAX 1024 /* bytes in one packet, in both directions */
 #define MESSAGE_ID_LEN 8
 
@@ -23,18 +25,11 @@ enum message_status {
 	MESSAGE_BAD_ID,        /* not 8 bytes, missing, or there twice */
 };
 
-/* An address as on the wire. IPv4 fills the first four bytes of ip. */
-struct message_addr {
-	int family; /* AF_INET or AF_INET6; v4-mapped IPv6 is given as AF_INET */
-	uint16_t port;
-	uint8_t ip[16];
-};
-
 struct message {
 	bool has_id;
 	uint8_t id[MESSAGE_ID_LEN];
-	struct message_addr source;
-	struct message_addr dest;
+	struct v2_addr source;
+	struct v2_addr dest;
 	const uint8_t *alpn; /* view into the packet, NULL if absent */
 	size_t alpn_len;
 	const uint8_t *authority; /* the same */

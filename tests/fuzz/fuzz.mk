@@ -6,7 +6,7 @@
 
 FUZZ_SECONDS ?= 60
 FUZZ_CC ?= clang
-FUZZ_TARGETS := fuzz_hello fuzz_oracle fuzz_pp2 fuzz_conf fuzz_message
+FUZZ_TARGETS := fuzz_hello fuzz_oracle fuzz_pp2 fuzz_conf fuzz_message fuzz_proxy
 FUZZ_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
 	-fsanitize=fuzzer,address,undefined
 
@@ -26,10 +26,11 @@ build/fuzz/fuzz_oracle: tests/fuzz/tls.c tests/fuzz/mutate.c shim/hello.c
 # mutate.c knows the format; watching every comparison would only take half of the time.
 build/fuzz/fuzz_hello build/fuzz/fuzz_oracle: FUZZ_CFLAGS += -fno-sanitize-coverage=trace-cmp
 build/fuzz/fuzz_oracle: FUZZ_LIBS := -lssl -lcrypto
-build/fuzz/fuzz_pp2: shim/pp2.c shim/addr.c lua-module/message.c
+build/fuzz/fuzz_pp2: shim/pp2.c shim/addr.c lua-module/message.c lua-module/v2.c
 build/fuzz/fuzz_conf: shim/conf.c shim/conf_keys.c shim/conf_value.c shim/conf_file.c shim/addr.c shim/route.c shim/hello.c
 build/fuzz/fuzz_conf: FUZZ_LIBS := -linih
-build/fuzz/fuzz_message: lua-module/message.c
+build/fuzz/fuzz_message: lua-module/message.c lua-module/v2.c
+build/fuzz/fuzz_proxy: lua-module/proxy.c lua-module/v2.c shim/pp2_read.c shim/addr.c
 
 # Built as the shim is: it measures.
 build/bench/hello: tests/bench/hello.c shim/hello.c shim/hello.h

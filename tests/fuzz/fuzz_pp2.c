@@ -69,7 +69,7 @@ static const uint8_t *take_value(struct input *in, uint8_t *storage, size_t *ret
 }
 
 /* The module gives a mapped address as what it is. */
-static void check_addr(const struct message_addr *got, const struct addr *want)
+static void check_addr(const struct v2_addr *got, const struct addr *want)
 {
 	bool mapped = want->family == AF_INET6 && memcmp(want->ip, mapped_prefix, sizeof(mapped_prefix)) == 0;
 
@@ -215,7 +215,7 @@ static void write_and_read(struct input in)
 	assert(len == 0);
 }
 
-static struct addr addr_of(const struct message_addr *m)
+static struct addr addr_of(const struct v2_addr *m)
 {
 	struct addr a = {.family = (uint8_t)m->family, .port = m->port};
 
