@@ -115,14 +115,14 @@ install: all
 	sed 's|@SBINDIR@|$(SBINDIR)|' shim/xmpp443-shim.service > $(DESTDIR)$(UNITDIR)/xmpp443-shim.service
 	install -m 644 shim/xmpp443-shim.sysusers $(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf
 	test -e $(DESTDIR)$(CONFDIR)/shim.conf || install -m 644 shim/shim.conf $(DESTDIR)$(CONFDIR)/shim.conf
-	install -m 644 prosody-plugin/mod_net_fdpass/mod_net_fdpass.lua $(B)/fdpass.so $(DESTDIR)$(PLUGINDIR)/
+	install -d $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass
+	install -m 644 prosody-plugin/mod_net_fdpass/*.lua $(B)/fdpass.so $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass/
 
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/xmpp443-shim $(DESTDIR)$(MANDIR)/man8/xmpp443-shim.8 \
 		$(DESTDIR)$(MANDIR)/man5/xmpp443-shim.conf.5 $(DESTDIR)$(UNITDIR)/xmpp443-shim.socket \
-		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf \
-		$(DESTDIR)$(PLUGINDIR)/mod_net_fdpass.lua \
-		$(DESTDIR)$(PLUGINDIR)/fdpass.so
+		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf
+	rm -rf $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass
 
 include tests/unit/unit.mk
 include tests/bench/bench.mk

@@ -41,6 +41,8 @@ build = {
 			defines = { "_GNU_SOURCE" };
 		};
 		["mod_net_fdpass.mod_net_fdpass"] = "prosody-plugin/mod_net_fdpass/mod_net_fdpass.lua";
+		-- Without .lib, since a dot makes a directory; Prosody looks for both names.
+		["mod_net_fdpass.proxied"] = "prosody-plugin/mod_net_fdpass/proxied.lib.lua";
 	};
 	copy_directories = {};
 }

@@ -3,7 +3,7 @@
 -- Takes over TCP connections that another process has accepted, typically
 -- xmpp443-shim on port 443. The sockets arrive over a Unix socket, unread, each
 -- with the address of its real peer, and are then served like those of Prosody's
--- own direct TLS ports.
+-- own direct TLS ports. From another machine they come over TCP, see proxied.lib.lua.
 --
 -- This file is MIT/X11 licensed.
 
@@ -13,6 +13,8 @@ local server = require "net.server";
 local portmanager = require "core.portmanager";
 local certmanager = require "core.certmanager";
 local monotonic = require "util.time".monotonic;
+
+local proxied = module:require "proxied";
 
 local dir_sep = package.config:sub(1, 1);
 
@@ -177,6 +179,7 @@ end
 -- @return false if the sender takes no answers at the moment
 local function confirm(entry)
 	local sender = entry.sender;
+	if not sender then return true; end -- from a proxy, which expects none
 	if sender.watch and not sender.broken
 	and (sender.answers[1] or not send_answers(sender, "A"..entry.id)) then
 		return false;
@@ -214,7 +217,7 @@ local function new_queue(keepalive)
 	local function take()
 		local entry, err = queue:accept();
 		if not entry then return nil, err; end
-		queued[entry.id] = nil;
+		if entry.id then queued[entry.id] = nil; end
 		pending = pending - 1;
 		update_full();
 		return entry;
@@ -230,7 +233,7 @@ local function new_queue(keepalive)
 		entry.acceptor = self;
 		local ok, err = queue:push(entry);
 		if not ok then return nil, err; end
-		queued[entry.id] = entry;
+		if entry.id then queued[entry.id] = entry; end
 		pending = pending + 1;
 		update_full();
 		return ok;
@@ -249,13 +252,15 @@ local function new_queue(keepalive)
 		return nil, "timeout";
 	end
 
-	--- Gives everything back to the senders
+	--- Gives everything back to the senders, except what came from a proxy
 	function acceptor:drain() -- luacheck: ignore 212/self
 		local touched = {};
 		for entry in take do
-			answer(entry.sender, "R", entry.id);
 			entry.client:close();
-			touched[entry.sender] = true;
+			if entry.sender then
+				answer(entry.sender, "R", entry.id);
+				touched[entry.sender] = true;
+			end
 		end
 		for sender in pairs(touched) do
 			flush_answers(sender);
@@ -282,36 +287,49 @@ local function new_queue(keepalive)
 	return acceptor;
 end
 
---- Decides what becomes of one received connection
+--- Logs why a connection is not served, but not too often
+local function refuse(reason, ...)
+	if may_complain(reason) then
+		module:log("warn", ...);
+	end
+end
+
+--- Puts a connection into the queue of its service
+-- @return true, or nil if there is no such service
+local function enqueue(protocol, meta, entry)
+	local service_name = service_by_protocol[protocol];
+	local service = service_name and services[service_name];
+	if service and service.queue:push(entry) then
+		module:log("debug", "Received a connection from [%s]:%d for %s", meta.source_ip, meta.source_port, service_name);
+		return true;
+	elseif service_name then
+		refuse(service_name, "Refused a connection for protocol %s: service %s is not active; load the module that provides it or "
+			.."remove the protocol from the sender's routes", printable(protocol), service_name);
+	else
+		refuse("protocol", "Refused a connection for protocol %s: no service for it in fdpass_services", printable(protocol));
+	end
+end
+
+--- Decides what becomes of one connection that was handed over
 local function handle_client(sender, client, meta)
 	local id = meta.id;
 	if is_remembered(id) then
 		client:close();
 		answer(sender, "A", id);
-		return;
 	elseif queued[id] then
 		-- It was sent over a connection that has ended since: answer here
 		client:close();
 		queued[id].sender = sender;
-		return;
+	elseif not enqueue(meta.alpn or default_protocol, meta, { id = id, client = client, sender = sender }) then
+		client:close();
+		answer(sender, "N", id);
 	end
+end
 
-	local protocol = meta.alpn or default_protocol;
-	local service_name = service_by_protocol[protocol];
-	local service = service_name and services[service_name];
-	if service and service.queue:push({ id = id, client = client, sender = sender }) then
-		module:log("debug", "Received a connection from [%s]:%d for %s", meta.source_ip, meta.source_port, service_name);
-		return;
-	end
-
-	client:close();
-	answer(sender, "N", id);
-	if not may_complain(service_name or "protocol") then return; end
-	if service_name then
-		module:log("warn", "Refused a connection for protocol %s: service %s is not active; load the module that provides it or "
-			.."remove the protocol from the sender's routes", printable(protocol), service_name);
-	else
-		module:log("warn", "Refused a connection for protocol %s: no service for it in fdpass_services", printable(protocol));
+--- Takes one connection from a proxy
+local function handle_proxied(client, meta, port_protocol)
+	if not enqueue(meta.alpn or port_protocol or default_protocol, meta, { client = client }) then
+		client:close();
 	end
 end
 
@@ -538,6 +556,7 @@ local function explain(errno)
 end
 
 local function start_listening()
+	if module:get_option("fdpass_socket") == false then return; end
 	local mode = socket_mode:match("^[0-7]+$") and tonumber(socket_mode, 8);
 	if not mode or mode > 511 then -- 0777
 		module:log("error", "fdpass_socket_mode must be octal permission bits such as \"660\", not \"%s\"; using 660", socket_mode);
@@ -553,14 +572,15 @@ local function start_listening()
 	module:log("info", "Waiting for connections to be handed over on '%s'", socket_path);
 end
 
-local function stop_listening()
-	if not listener then return; end
+local function stop()
+	proxied.stop();
 	for sender in pairs(senders) do
 		release_held(sender);
 	end
 	for _, service in pairs(services) do
 		service.queue:drain();
 	end
+	if not listener then return; end
 	for sender in pairs(senders) do
 		close_sender(sender);
 	end
@@ -610,16 +630,17 @@ function module.load()
 	module:hook("service-removed", on_service_event(deactivate));
 
 	start_listening();
+	proxied.start(fdpass, handle_proxied, refuse);
 	module:hook("config-reloaded", function ()
 		if not listener then start_listening(); end
 	end);
 	-- Not unloaded at shutdown. Before mod_c2s and mod_s2s close their
 	-- connections, so that no new ones arrive meanwhile.
-	module:hook("server-stopping", stop_listening, 10);
+	module:hook("server-stopping", stop, 10);
 end
 
 function module.unload()
-	if fdpass then stop_listening(); end
+	if fdpass then stop(); end
 end
 
 -- A connection may be sent again after a reload, if its answer got lost in it

@@ -86,12 +86,12 @@ class Prosody:
 
     def __init__(self, options="", modules=("c2s", "s2s", "tls", "saslauth", "http"),
                  plugin_paths=None, with_library=True, wait_for="epoll backend",
-                 nofile=1024):
+                 wait_for_listener="mod_net_fdpass\tinfo\tWaiting", nofile=1024):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="prosody-box-"))
         self.socket = self.dir / "fdpass.sock"
         self.log = self.dir / "prosody.log"
         self.options, self.modules, self.wait_for = options, modules, wait_for
-        self.nofile = nofile
+        self.wait_for_listener, self.nofile = wait_for_listener, nofile
         if plugin_paths is None:
             plugins = self.dir / "plugins"
             shutil.copytree(REPO / "prosody-plugin/mod_net_fdpass", plugins / "mod_net_fdpass")
@@ -146,7 +146,7 @@ VirtualHost "two.example"
             group="prosody", extra_groups=[], cwd="/", env={"PATH": os.environ["PATH"]},
             umask=0o027, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.wait_for_log(self.wait_for, since=seen)
-        self.wait_until(lambda: "mod_net_fdpass\tinfo\tWaiting" in self.text(seen)
+        self.wait_until(lambda: self.wait_for_listener in self.text(seen)
                         or "mod_net_fdpass\terror\t" in self.text(seen))
         # Before it handles signals, at the end of its start, they would kill it
         self.wait_until(self.catches_sighup)
