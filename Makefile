@@ -29,8 +29,8 @@ ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS)
 LUA_CFLAGS = $(shell pkg-config --cflags lua$(LUA_VERSION) 2>/dev/null)
 
 # Each unit of the shim but main, in the order of the layers: see tests/lint/layers.
-UNITS := addr hello log loop sandbox reader notify pending pipes pp2 pp2_read control route conf_value conf conf_keys \
-	conf_file handoff relay relay_start env passed relayed conn channels listen worker server explain options
+UNITS := addr hello http log loop proc sandbox reader notify pending pipes pp2 pp2_read control route conf_value conf conf_keys \
+	conf_file handoff relay relay_start scrape scrape_open env passed relayed conn channels listen worker metrics server explain options serve
 UNIT_OBJS := $(UNITS:%=$(B)/shim/%.o)
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo scm)
 

@@ -35,6 +35,7 @@ struct conf {
 	unsigned max_pending_per_ip;
 	unsigned max_held;
 	enum log_level log_level;
+	struct addr_endpoint metrics; /* len 0: none */
 	enum sandbox_mode sandbox;
 	struct route routes[CONF_ROUTES_MAX]; /* in the file's order */
 	size_t n_routes;

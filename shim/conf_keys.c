@@ -80,6 +80,20 @@ static int set_listen(const struct conf_key *k, void *target, const char *value,
 	return 0;
 }
 
+static int set_metrics(const struct conf_key *k, void *target, const char *value, struct conf_error *err)
+{
+	struct addr_endpoint *e = field(k, target), wanted = {0};
+	int r = strcmp(value, "off") == 0 ? 0 : conf_endpoint(value, &wanted, err);
+
+	if (r < 0)
+		return r;
+	if (wanted.len != 0 && wanted.u.sa.sa_family != AF_UNIX && !addr_endpoint_is_loopback(&wanted))
+		return conf_fail(err, "metrics are served on a loopback address, such as 127.0.0.1:9443 or [::1]:9443, or a Unix "
+			    "socket, not to the world");
+	*e = wanted;
+	return 0;
+}
+
 static int check_no_target(const struct route *r, struct conf_error *err)
 {
 	return r->target.len == 0 ? 0 : conf_fail(err, "a route has one target, fdpass or proxy, and it is set already");
@@ -190,6 +204,7 @@ const struct conf_key conf_keys[] = {
 	{SHIM,  "max-pending-per-ip", "number",        "64",    .set = set_number, .at = OF(max_pending_per_ip), .min = 1, .max = 1000000},
 	{SHIM,  "max-held",           "number",        "4096",  .set = set_number, .at = OF(max_held), .min = 0, .max = 1000000},
 	{SHIM,  "log-level",          LEVELS,          "info",  .set = set_log_level, .at = OF(log_level)},
+	{SHIM,  "metrics",            "address | off", "off",   .set = set_metrics, .at = OF(metrics)},
 	{SHIM,  "sandbox",            "on | off | log", "on",   .set = set_sandbox, .at = OF(sandbox)},
 	{ROUTE, "alpn",               "protocol ...",  NULL,    .set = set_list, .add = add_alpn},
 	{ROUTE, "sni",                "host ...",      NULL,    .set = set_list, .add = add_sni},

@@ -51,7 +51,7 @@ enum env_verdict {
 
 #define ENV_HELLO_BUCKETS 12
 
-/* Numbers of one worker, for the metrics. By route: see the slot in route.h. */
+/* Numbers of one worker, for the metrics; all of them counters. By route: see the slot in route.h. */
 struct env_counts {
 	struct counter accepted;
 	struct counter routed[ROUTE_SLOTS][VERDICTS_N];

@@ -54,7 +54,7 @@ struct handoff_item {
 	struct loop_timer expiry;
 };
 
-/* What happens on the channels of one thread. Zero-initialise. */
+/* What happens on the channels of one thread; all of them counters. Zero-initialise. */
 struct handoff_counts {
 	struct counter adopted, refused, later; /* verdicts that came */
 	struct counter held;                    /* connections that had to wait */

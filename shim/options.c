@@ -1,6 +1,9 @@
 #include "options.h"
 
+#include "reader.h"
+
 #include <assert.h>
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +18,8 @@
 #define FLAG_FIRST     256 /* above every letter: getopt_long(3) returns FLAG_FIRST + the flag's place in the table */
 #define FLAGS_MAX      64
 
+const char options_version[] = XMPP443_VERSION;
+
 /* One line a flag. --help is made of it, and the manual page has to tell of each: tests/manual compares them. */
 const struct flag option_flags[] = {
 	{"config", 'c', "FILE", "read the settings from FILE (" OPTIONS_CONF ")", NULL, NULL},
@@ -23,6 +28,7 @@ const struct flag option_flags[] = {
 	{"fdpass", 0, "PATH", "the XMPP server's hand-off socket", NULL, NULL},
 	{"web", 0, "ADDR", "the web server: 127.0.0.1:8443, [::1]:8443 or unix:/path", "web", "proxy"},
 	{"proxy-protocol", 0, "V", "v1, v2 (the default) or none, towards the web server", "web", "proxy-protocol"},
+	{"metrics", 0, "ADDR", "serve metrics at this loopback address or unix:/path", "shim", "metrics"},
 	{"sandbox", 0, "MODE", "on (the default), off or log", "shim", "sandbox"},
 	{"log-level", 0, "LEVEL", "error, warning, notice, info (the default) or debug", "shim", "log-level"},
 	{"explain", 0, "FILE", "tell what becomes of a recorded ClientHello; - is standard input", NULL, NULL},
@@ -163,4 +169,26 @@ int options_parse(int argc, char **argv, struct options *o)
 	else if (set_fdpass(o->conf, DEFAULT_FDPASS, &err) < 0)
 		return EXIT_SYSTEM;
 	return -1;
+}
+
+int options_load(const char *file, int reader, bool passed, struct conf **ret, char *message, size_t size)
+{
+	struct conf *c = conf_new();
+	struct conf_error err = {.text = "out of memory"};
+	int r = -ENOMEM;
+
+	if (c != NULL)
+		r = reader < 0 ? conf_read(c, file, &err) : conf_read_fd(c, reader_open(reader), &err);
+	if (r == 0)
+		r = conf_check(c, passed, &err);
+	if (r == 0) {
+		*ret = c;
+		return 0;
+	}
+	conf_unref(c);
+	if (err.line > 0)
+		snprintf(message, size, "%s:%u: %s", file, err.line, err.text);
+	else
+		snprintf(message, size, "%s: %s", file, err.text);
+	return r;
 }

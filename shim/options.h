@@ -25,6 +25,8 @@ struct options {
 	struct conf *conf;   /* holds them; belongs to the caller */
 };
 
+extern const char options_version[];
+
 /* All that is known of a flag. One that is a setting has a key; what one without does stands in options.c. */
 struct flag {
 	const char *name;
@@ -42,5 +44,12 @@ extern const size_t option_flags_n;
  * Otherwise the exit code; what was asked for, or what is wrong, was printed.
  */
 int options_parse(int argc, char **argv, struct options *o);
+
+/*
+ * Reads a file of settings, by way of reader_open() unless reader is -1; with
+ * passed sockets of the service manager's it needs no listen. 0, or a negative
+ * errno, and message tells file, line and reason.
+ */
+int options_load(const char *file, int reader, bool passed, struct conf **ret, char *message, size_t size);
 
 #endif

@@ -58,6 +58,8 @@ static const struct rule daemon_only[] = {
 	{CALL(newfstatat)}, {CALL(fstatat64)}, {CALL(statx)}, {CALL(stat)}, {CALL(stat64)}, {CALL(geteuid)}, {CALL(geteuid32)},
 	/* the metrics' Unix socket: its mode, and its end; Landlock confines these to its directory */
 	{CALL(chmod)}, {CALL(fchmodat)}, {CALL(unlink)}, {CALL(unlinkat)},
+	/* the metrics' numbers of this process, see proc.c */
+	{CALL(getdents64)}, {CALL(pread64)},
 	/* the loops of the workers, also of those that a reload adds, and signals for the main thread */
 	{CALL(epoll_create1)}, {CALL(epoll_ctl)}, {CALL(epoll_wait)}, {CALL(epoll_pwait)}, {CALL(poll)}, {CALL(ppoll)},
 	{CALL(ppoll_time64)}, {CALL(eventfd2)}, {CALL(rt_sigtimedwait)}, {CALL(rt_sigtimedwait_time64)},

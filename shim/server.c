@@ -21,10 +21,39 @@ struct server {
 	struct listen_set listeners;
 	bool passed;             /* the service manager owns the listeners' addresses */
 	struct pending *pending;
+	char slots[ROUTE_SLOTS][ROUTE_NAME_MAX + 1]; /* whose counts are where, see route.h */
+	size_t n_slots;
+	unsigned max_connections; /* of all workers */
 	unsigned max_fitting;    /* connections for which there are descriptors */
 	unsigned n_workers;
 	struct worker *workers[CONF_WORKERS_MAX];
 };
+
+static uint8_t find_slot(struct server *s, const char *name)
+{
+	size_t i = 0;
+
+	while (i < s->n_slots && strcmp(s->slots[i], name) != 0)
+		i++;
+	/* After very many reloads, each with other names, the last ones share a slot. */
+	if (i >= ROUTE_SLOTS - 1) {
+		i = ROUTE_SLOTS - 1;
+		name = "(other)";
+	}
+	if (i >= s->n_slots) {
+		snprintf(s->slots[i], sizeof(s->slots[i]), "%s", name);
+		s->n_slots = i + 1;
+	}
+	return (uint8_t)i;
+}
+
+/* A route keeps its slot as long as it keeps its name. */
+static void assign_slots(struct server *s, struct conf *conf)
+{
+	conf->web.slot = find_slot(s, conf->web.name);
+	for (size_t i = 0; i < conf->n_routes; i++)
+		conf->routes[i].slot = find_slot(s, conf->routes[i].name);
+}
 
 static unsigned count_cpus(void)
 {
@@ -90,6 +119,7 @@ static int start_workers(struct server *s)
 	s->n_workers = n;
 	s->max_fitting = count_fitting(n);
 	max = share(s, s->conf);
+	s->max_connections = max * n;
 	s->n_workers = 0;
 	/* A worker admits one more before another makes room for it, and shares are rounded up. */
 	err = pending_new(s->max_fitting + 2 * n, &s->pending);
@@ -116,6 +146,7 @@ int server_new(struct conf *conf, int first_passed, int n_passed, struct server 
 
 	if (s == NULL)
 		return -ENOMEM;
+	assign_slots(s, conf);
 	s->conf = conf_ref(conf);
 	s->passed = n_passed > 0;
 	if (s->passed) {
@@ -156,7 +187,9 @@ int server_reload(struct server *s, struct conf *conf)
 	if (conf->workers != s->conf->workers)
 		log_line(LOG_LEVEL_WARNING, "event=reload-partial error=\"another number of workers needs a restart\"");
 
+	assign_slots(s, conf);
 	max = share(s, conf);
+	s->max_connections = max * s->n_workers;
 	for (unsigned i = 0; i < s->n_workers; i++)
 		worker_apply(s->workers[i], conf, &set, max);
 	s->listeners = set;
@@ -166,6 +199,16 @@ int server_reload(struct server *s, struct conf *conf)
 	s->conf = conf;
 	log_listeners(s);
 	return 0;
+}
+
+void server_count(const struct server *s, struct metrics *ret)
+{
+	ret->routes = s->slots;
+	ret->n_routes = s->n_slots;
+	ret->max_connections = s->max_connections;
+	ret->n_workers = s->n_workers;
+	for (unsigned i = 0; i < s->n_workers; i++)
+		ret->workers[i] = worker_counts(s->workers[i]);
 }
 
 static void log_ends(const uint64_t ends[ENDS_N])

@@ -6,6 +6,7 @@
  */
 
 #include "conf.h"
+#include "metrics.h"
 
 struct server;
 
@@ -27,6 +28,9 @@ int server_start(struct server *s);
  * logged, and everything is as it was.
  */
 int server_reload(struct server *s, struct conf *conf);
+
+/* Fills in the routes, the workers' counts and the limit. They stay valid until server_stop(). */
+void server_count(const struct server *s, struct metrics *ret);
 
 /* Ends all workers and connections, logs how many ended in which way, and frees. Takes NULL, and one that was not started. */
 void server_stop(struct server *s);

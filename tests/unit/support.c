@@ -94,6 +94,10 @@ void *__wrap_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t size);
 void *__wrap_realloc(void *p, size_t size);
 char *__real_strdup(const char *s);
+FILE *__real_open_memstream(char **text, size_t *len);
+FILE *__wrap_open_memstream(char **text, size_t *len);
+int __real_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
+int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
 char *__wrap_strdup(const char *s);
 ssize_t __real_getrandom(void *buf, size_t len, unsigned flags);
 ssize_t __wrap_getrandom(void *buf, size_t len, unsigned flags);
@@ -128,6 +132,16 @@ void *__wrap_calloc(size_t n, size_t size)
 void *__wrap_realloc(void *p, size_t size)
 {
 	return fails(CALL_REALLOC) ? NULL : __real_realloc(p, size);
+}
+
+FILE *__wrap_open_memstream(char **text, size_t *len)
+{
+	return fails(CALL_MEMSTREAM) ? NULL : __real_open_memstream(text, len);
+}
+
+int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	return fails(CALL_ACCEPT) ? -1 : __real_accept4(fd, addr, len, flags);
 }
 
 char *__wrap_strdup(const char *s)

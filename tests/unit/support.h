@@ -40,6 +40,8 @@ enum call {
 	CALL_SENDMSG,
 	CALL_SEND,
 	CALL_SPLICE,
+	CALL_MEMSTREAM, /* open_memstream(3) */
+	CALL_ACCEPT,
 	CALL_EPOLL_CTL,
 	CALL_EPOLL_CREATE,
 	CALL_SETPIPE,      /* fcntl(2) with F_SETPIPE_SZ */

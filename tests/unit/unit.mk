@@ -8,7 +8,7 @@ UNIT_TEST_PROGRAMS := $(UNIT_TESTS:%=$(B)/tests/%)
 
 # Calls that tests/unit/support.c can make fail.
 comma ?= ,
-UNIT_WRAPPED := malloc calloc realloc strdup getrandom pipe2 socket sendmsg send splice epoll_ctl epoll_create1 fcntl
+UNIT_WRAPPED := malloc calloc realloc strdup open_memstream accept4 getrandom pipe2 socket sendmsg send splice epoll_ctl epoll_create1 fcntl
 UNIT_LDFLAGS := $(UNIT_WRAPPED:%=-Wl$(comma)--wrap=%)
 
 unit: $(UNIT_TEST_PROGRAMS)
