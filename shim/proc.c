@@ -4,7 +4,8 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -64,16 +65,17 @@ static int64_t count_fds(int fd)
 	return count_entries(fd);
 }
 
+/* The second number of /proc/self/statm, in pages. */
 static int64_t read_resident(int fd)
 {
-	char text[128];
-	long long pages;
+	char text[128], *second;
 	ssize_t n = fd >= 0 ? pread(fd, text, sizeof(text) - 1, 0) : -1;
 
 	if (n <= 0)
 		return -1;
 	text[n] = '\0';
-	return sscanf(text, "%*s %lld", &pages) == 1 ? pages * sysconf(_SC_PAGESIZE) : -1;
+	second = strchr(text, ' ');
+	return second == NULL ? -1 : strtoll(second, NULL, 10) * sysconf(_SC_PAGESIZE);
 }
 
 void proc_read(const struct proc *p, struct proc_numbers *ret)

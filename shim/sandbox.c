@@ -151,8 +151,25 @@ static uint64_t file_rights(int version)
 	return rights;
 }
 
+/* Except that sockets may be made and removed in this directory. */
+static int allow_sockets(int ruleset, const char *dir)
+{
+	struct landlock_path_beneath_attr beneath = {
+		.allowed_access = LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_REMOVE_FILE,
+		.parent_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC),
+	};
+	int err = 0;
+
+	if (beneath.parent_fd < 0)
+		return -errno;
+	if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0)
+		err = -errno;
+	close(beneath.parent_fd);
+	return err;
+}
+
 /* Denies what the rights name, below every directory. */
-static int landlock(int *ret_version)
+static int landlock(const char *socket_dir, int *ret_version)
 {
 	struct landlock_ruleset_attr attr = {0};
 	int version = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -165,9 +182,11 @@ static int landlock(int *ret_version)
 	fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr.handled_access_fs), 0);
 	if (fd < 0)
 		return -errno;
-	if (syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+	if (socket_dir != NULL)
+		err = allow_sockets(fd, socket_dir);
+	if (err == 0 && syscall(SYS_landlock_restrict_self, fd, 0) < 0)
 		err = -errno;
-	else
+	if (err == 0)
 		*ret_version = version;
 	close(fd);
 	return err;
@@ -183,7 +202,7 @@ static int limit(void)
 	return 0;
 }
 
-static int enter(enum sandbox_mode mode, const struct rule *rules, size_t n, int *ret_landlock)
+static int enter(enum sandbox_mode mode, const struct rule *rules, size_t n, const char *socket_dir, int *ret_landlock)
 {
 	int err;
 
@@ -191,17 +210,18 @@ static int enter(enum sandbox_mode mode, const struct rule *rules, size_t n, int
 		return -errno;
 	err = limit();
 	if (err == 0 && ret_landlock != NULL && mode == SANDBOX_ON)
-		err = landlock(ret_landlock);
+		err = landlock(socket_dir, ret_landlock);
 	return err == 0 ? filter(mode, rules, n) : err;
 }
 
-int sandbox_daemon(enum sandbox_mode mode, int *ret_landlock)
+int sandbox_daemon(enum sandbox_mode mode, const char *socket_dir, int *ret_landlock)
 {
 	*ret_landlock = 0;
-	return mode == SANDBOX_OFF ? 0 : enter(mode, daemon_only, sizeof(daemon_only) / sizeof(daemon_only[0]), ret_landlock);
+	return mode == SANDBOX_OFF ? 0 : enter(mode, daemon_only, sizeof(daemon_only) / sizeof(daemon_only[0]), socket_dir,
+					       ret_landlock);
 }
 
 int sandbox_reader(enum sandbox_mode mode)
 {
-	return mode == SANDBOX_OFF ? 0 : enter(mode, reader_only, sizeof(reader_only) / sizeof(reader_only[0]), NULL);
+	return mode == SANDBOX_OFF ? 0 : enter(mode, reader_only, sizeof(reader_only) / sizeof(reader_only[0]), NULL, NULL);
 }

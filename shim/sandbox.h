@@ -23,13 +23,14 @@ enum sandbox_mode {
 /*
  * For the daemon, before its workers start. Later it may still make listeners,
  * sockets to backends and receivers, pipes and threads; read the state of a
- * file by its name; and make and remove the socket of its metrics.
+ * file by its name; and make and remove Unix sockets in socket_dir, if that
+ * is not NULL: the one of its metrics.
  *
  * *ret_landlock is the kernel's version of Landlock, 0 without. -ENOMEM, or a
- * negative errno of prctl(2), setrlimit(2), seccomp(2) or landlock_restrict_self(2):
- * a part of it may be in force then.
+ * negative errno of prctl(2), setrlimit(2), seccomp(2), landlock_restrict_self(2) or open(2)
+ * of socket_dir: a part of it may be in force then.
  */
-int sandbox_daemon(enum sandbox_mode mode, int *ret_landlock);
+int sandbox_daemon(enum sandbox_mode mode, const char *socket_dir, int *ret_landlock);
 
 /* For the process that opens the settings' file, reader.h: opens for reading, and sends descriptors. Errors as above. */
 int sandbox_reader(enum sandbox_mode mode);

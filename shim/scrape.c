@@ -254,11 +254,15 @@ int scrape_new(struct loop *loop, scrape_writer writer, void *arg, struct scrape
 
 void scrape_free(struct scrape *s)
 {
+	struct list *next;
+
 	if (s == NULL)
 		return;
 	scrape_use(s, -1, NULL);
-	while (!list_empty(&s->clients))
-		end(container_of(s->clients.next, struct client, link));
+	for (struct list *l = s->clients.next; l != &s->clients; l = next) {
+		next = l->next;
+		end(container_of(l, struct client, link));
+	}
 	loop_timer_unset(s->loop, &s->pause);
 	free(s);
 }

@@ -13,11 +13,13 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define PASSED_FIRST 3 /* sd_listen_fds(3) */
@@ -31,6 +33,7 @@ struct daemon {
 	struct addr_endpoint metrics; /* where they are served; len 0: nowhere */
 	struct proc proc;
 	uint64_t reloads, failed_reloads;
+	bool confined;
 	int reader;                   /* opens the settings' file; -1 */
 };
 
@@ -59,7 +62,9 @@ static int open_metrics(const struct daemon *d, const struct addr_endpoint *e, i
 		return 0;
 	err = scrape_open(e, ret_fd);
 	if (err < 0)
-		log_line(LOG_LEVEL_ERROR, "event=metrics-failed address=%s error=\"%s\"", addr_endpoint_text(e, text), strerror(-err));
+		log_line(LOG_LEVEL_ERROR, "event=metrics-failed address=%s error=\"%s%s\"", addr_endpoint_text(e, text), strerror(-err),
+			 d->confined && e->u.sa.sa_family == AF_UNIX ? "; a socket in another directory than at the start needs a restart"
+								     : "");
 	return err;
 }
 
@@ -163,20 +168,34 @@ static int take_signals(struct daemon *d)
 	return d->signals.fd < 0 ? -errno : loop_add(d->loop, &d->signals, EPOLLIN);
 }
 
+/* The directory of the metrics' Unix socket, if there is one. Else NULL. buf has room for a path. */
+static const char *metrics_dir(const struct daemon *d, char *buf)
+{
+	const char *path = d->metrics.u.un.sun_path;
+
+	if (d->metrics.len == 0 || d->metrics.u.sa.sa_family != AF_UNIX)
+		return NULL;
+	strcpy(buf, path);
+	strrchr(buf, '/')[1] = '\0';
+	return buf;
+}
+
 /* Gives up what is not needed any more; the reader still opens the settings' file. */
 static int confine(struct daemon *d)
 {
 	enum sandbox_mode mode = d->o->conf->sandbox;
+	char dir[sizeof(d->metrics.u.un.sun_path) + 1];
 	int landlock = 0, err = 0;
 
 	if (mode != SANDBOX_OFF && d->o->file != NULL)
 		err = reader_start(d->o->file, mode, &d->reader);
 	if (err == 0)
-		err = sandbox_daemon(mode, &landlock);
+		err = sandbox_daemon(mode, metrics_dir(d, dir), &landlock);
 	if (err < 0)
 		log_line(LOG_LEVEL_ERROR, "event=sandbox-failed error=\"%s; sandbox = off does without\"", strerror(-err));
 	else if (mode != SANDBOX_OFF)
 		log_line(LOG_LEVEL_INFO, "event=sandbox mode=%s landlock=%d", mode == SANDBOX_ON ? "on" : "log", landlock);
+	d->confined = mode == SANDBOX_ON;
 	return err;
 }
 

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -233,7 +234,7 @@ static int try_in_daemon(const void *arg)
 	const struct act *a = arg;
 	int version;
 
-	return sandbox_daemon(SANDBOX_ON, &version) < 0 ? 255 : a->act();
+	return sandbox_daemon(SANDBOX_ON, NULL, &version) < 0 ? 255 : a->act();
 }
 
 static void what_a_daemon_never_does_is_denied(void **state)
@@ -252,7 +253,7 @@ static int try_unconfined(const void *arg)
 	const struct act *a = arg;
 	int version;
 
-	return sandbox_daemon(SANDBOX_OFF, &version) < 0 || version != 0 ? 255 : a->act();
+	return sandbox_daemon(SANDBOX_OFF, NULL, &version) < 0 || version != 0 ? 255 : a->act();
 }
 
 static void without_a_sandbox_nothing_is_denied(void **state)
@@ -269,7 +270,7 @@ static int try_logged(const void *arg)
 	const struct act *a = arg;
 	int version;
 
-	return sandbox_daemon(SANDBOX_LOG, &version) < 0 || version != 0 ? 255 : a->act();
+	return sandbox_daemon(SANDBOX_LOG, NULL, &version) < 0 || version != 0 ? 255 : a->act();
 }
 
 static void in_the_trying_mode_the_denied_is_allowed(void **state)
@@ -287,7 +288,7 @@ static int serve_in_daemon(const void *arg)
 	const char *failed;
 
 	(void)arg;
-	if (sandbox_daemon(SANDBOX_ON, &version) < 0)
+	if (sandbox_daemon(SANDBOX_ON, NULL, &version) < 0)
 		return 255;
 	failed = serve();
 	if (failed != NULL)
@@ -306,7 +307,7 @@ static int clone3_in_daemon(const void *arg)
 	int version;
 
 	(void)arg;
-	return sandbox_daemon(SANDBOX_ON, &version) < 0 ? 255 : make_process_by_clone3();
+	return sandbox_daemon(SANDBOX_ON, NULL, &version) < 0 ? 255 : make_process_by_clone3();
 }
 
 static void clone3_is_as_if_the_kernel_had_none(void **state)
@@ -321,7 +322,7 @@ static int landlock_alone(const void *arg)
 
 	(void)arg;
 	/* A call that the filter lets through for the metrics' socket: only Landlock stands before it. */
-	if (sandbox_daemon(SANDBOX_ON, &version) < 0)
+	if (sandbox_daemon(SANDBOX_ON, NULL, &version) < 0)
 		return 255;
 	if (version == 0)
 		return EACCES;
@@ -332,6 +333,50 @@ static void landlock_closes_the_file_system_a_second_time(void **state)
 {
 	(void)state;
 	assert_int_equal(in_child(landlock_alone, NULL), EACCES);
+}
+
+static int bind_at(const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strcpy(un.sun_path, path);
+	return fd < 0 ? errno : done(bind(fd, (struct sockaddr *)&un, sizeof(un)));
+}
+
+/* 0: it is as it should be. */
+static int sockets_in_one_directory(const void *arg)
+{
+	const char *dir = arg;
+	char path[100];
+	int version;
+
+	if (sandbox_daemon(SANDBOX_ON, dir, &version) < 0)
+		return 255;
+	snprintf(path, sizeof(path), "%s/s", dir);
+	if (bind_at(path) != 0 || chmod(path, 0660) < 0 || unlink(path) < 0)
+		return 1;
+	snprintf(path, sizeof(path), "%s/../xmpp443-unit-%d", dir, (int)getpid());
+	return version == 0 || bind_at(path) == EACCES ? 0 : 2;
+}
+
+static int sockets_in_no_directory(const void *arg)
+{
+	int version;
+
+	return -sandbox_daemon(SANDBOX_ON, arg, &version);
+}
+
+static void sockets_can_be_made_in_the_one_directory_for_them(void **state)
+{
+	char dir[] = "/tmp/xmpp443-unit-XXXXXX";
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(in_child(sockets_in_one_directory, dir), 0);
+	assert_int_equal(rmdir(dir), 0);
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) > 0)
+		assert_int_equal(in_child(sockets_in_no_directory, dir), ENOENT);
 }
 
 static int try_in_reader(const void *arg)
@@ -368,7 +413,7 @@ static int too_many(const void *arg)
 		err = sandbox_reader(SANDBOX_LOG);
 	if (err == 0)
 		return 1;
-	return sandbox_daemon(SANDBOX_LOG, &version) < 0 ? 0 : 2;
+	return sandbox_daemon(SANDBOX_LOG, NULL, &version) < 0 ? 0 : 2;
 }
 
 static void a_filter_that_the_kernel_refuses_is_an_error(void **state)
@@ -386,6 +431,7 @@ int main(void)
 		cmocka_unit_test(a_daemon_still_serves),
 		cmocka_unit_test(clone3_is_as_if_the_kernel_had_none),
 		cmocka_unit_test(landlock_closes_the_file_system_a_second_time),
+		cmocka_unit_test(sockets_can_be_made_in_the_one_directory_for_them),
 		cmocka_unit_test(a_reader_opens_for_reading_and_does_nothing_else),
 		cmocka_unit_test(a_filter_that_the_kernel_refuses_is_an_error),
 	};
