@@ -43,6 +43,7 @@ build = {
 		["mod_net_fdpass.mod_net_fdpass"] = "prosody-plugin/mod_net_fdpass/mod_net_fdpass.lua";
 		-- Without .lib, since a dot makes a directory; Prosody looks for both names.
 		["mod_net_fdpass.proxied"] = "prosody-plugin/mod_net_fdpass/proxied.lib.lua";
+		["mod_net_fdpass.status"] = "prosody-plugin/mod_net_fdpass/status.lib.lua";
 	};
 	copy_directories = {};
 }

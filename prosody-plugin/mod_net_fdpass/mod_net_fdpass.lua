@@ -15,6 +15,7 @@ local certmanager = require "core.certmanager";
 local monotonic = require "util.time".monotonic;
 
 local proxied = module:require "proxied";
+local status = module:require "status";
 
 local dir_sep = package.config:sub(1, 1);
 
@@ -130,6 +131,7 @@ end
 -- @param verdict "A" adopted, "N" never, "R" not now but again later
 local function answer(sender, verdict, id)
 	-- One that does not take answers any more may still have sent connections
+	if verdict == "R" then status.retried(); end
 	if sender.watch and not sender.broken then
 		table.insert(sender.answers, verdict..id);
 	end
@@ -210,7 +212,7 @@ local function close_sender(sender)
 end
 
 --- Makes what net.server takes for a listening socket
-local function new_queue(keepalive)
+local function new_queue(service_name, keepalive)
 	local queue, queue_err = fdpass.queue();
 	if not queue then return nil, queue_err; end
 
@@ -231,6 +233,7 @@ local function new_queue(keepalive)
 
 	function acceptor:push(entry)
 		entry.acceptor = self;
+		entry.since = entry.since or monotonic();
 		local ok, err = queue:push(entry);
 		if not ok then return nil, err; end
 		if entry.id then queued[entry.id] = entry; end
@@ -243,6 +246,7 @@ local function new_queue(keepalive)
 	function acceptor:accept() -- luacheck: ignore 212/self
 		for entry in take do
 			if confirm(entry) then
+				status.adopted(service_name, monotonic() - entry.since);
 				-- Later it is a LuaSec object, which has no setoption
 				entry.client:setoption("keepalive", keepalive);
 				return entry.client;
@@ -267,6 +271,10 @@ local function new_queue(keepalive)
 		end
 	end
 
+	function acceptor:length() -- luacheck: ignore 212/self
+		return queue:length();
+	end
+
 	function acceptor:settimeout() -- luacheck: ignore 212/self
 		return 1;
 	end
@@ -287,8 +295,10 @@ local function new_queue(keepalive)
 	return acceptor;
 end
 
---- Logs why a connection is not served, but not too often
+--- Counts what is not served, and logs it, but not too often
+-- @param reason a fixed word, for the statistics
 local function refuse(reason, ...)
+	status.refused(reason);
 	if may_complain(reason) then
 		module:log("warn", ...);
 	end
@@ -303,7 +313,9 @@ local function enqueue(protocol, meta, entry)
 		module:log("debug", "Received a connection from [%s]:%d for %s", meta.source_ip, meta.source_port, service_name);
 		return true;
 	elseif service_name then
-		refuse(service_name, "Refused a connection for protocol %s: service %s is not active; load the module that provides it or "
+		status.refused("service");
+		if not may_complain(service_name) then return; end
+		module:log("warn", "Refused a connection for protocol %s: service %s is not active; load the module that provides it or "
 			.."remove the protocol from the sender's routes", printable(protocol), service_name);
 	else
 		refuse("protocol", "Refused a connection for protocol %s: no service for it in fdpass_services", printable(protocol));
@@ -314,9 +326,11 @@ end
 local function handle_client(sender, client, meta)
 	local id = meta.id;
 	if is_remembered(id) then
+		status.repeated();
 		client:close();
 		answer(sender, "A", id);
 	elseif queued[id] then
+		status.repeated();
 		-- It was sent over a connection that has ended since: answer here
 		client:close();
 		queued[id].sender = sender;
@@ -346,18 +360,19 @@ end
 local function receive(sender)
 	local client, result, detail, reason = sender.conn:receive();
 	if client then
+		sender.received = sender.received + 1;
 		handle_client(sender, client, result);
 		return true;
 	elseif result == "gone" then
+		status.gone();
 		answer(sender, "A", detail);
 		return true;
 	elseif result == "invalid" and detail then
 		answer(sender, "N", detail);
-		if may_complain("invalid") then
-			module:log("warn", "Refused a message from sender %d: %s", sender.pid, reason);
-		end
+		refuse("message", "Refused a message from sender %d: %s", sender.pid, reason);
 		return true;
 	elseif result == "invalid" then
+		status.refused("message");
 		module:log("error", "Closing the connection to sender %d after a message that is not understood: %s; "
 			.."are its version and this one's compatible?", sender.pid, reason);
 		close_sender(sender);
@@ -415,6 +430,7 @@ local function add_sender(conn)
 		return;
 	end
 	if not is_allowed(uid) then
+		status.refused("user");
 		if may_complain("uid "..uid) then
 			module:log("error", "Refused a sender with uid %d on '%s': if it may hand over connections, add its user name to fdpass_users",
 				uid, socket_path);
@@ -422,7 +438,7 @@ local function add_sender(conn)
 		conn:close();
 		return;
 	end
-	local sender = { conn = conn, pid = pid, answers = {} };
+	local sender = { conn = conn, pid = pid, uid = uid, since = os.time(), received = 0, answers = {} };
 	sender.watch = server.watchfd(conn, protected(sender, on_readable));
 	sender.watch.onwritable = protected(sender, flush_answers);
 	senders[sender] = true;
@@ -489,7 +505,7 @@ local function activate(base)
 		return;
 	end
 
-	local queue, queue_err = new_queue(find_keepalive(base.name));
+	local queue, queue_err = new_queue(base.name, find_keepalive(base.name));
 	if not queue then
 		module:log("error", "Could not make a queue for service %s: %s", base.name, queue_err);
 		return;
@@ -589,6 +605,41 @@ local function stop()
 	listener, listener_watch = nil, nil;
 end
 
+local function describe(sender)
+	if sender.held or sender.answers[1] then
+		return "takes no answers";
+	elseif sender.paused then
+		return "paused, no file descriptors left";
+	elseif full then
+		return "paused, too many waiting";
+	end
+	return "ready";
+end
+
+--- What there is at the moment, for status.lib.lua
+local function get_state()
+	local state = { senders = {}, services = {}, pending = pending };
+	for sender in pairs(senders) do
+		table.insert(state.senders, {
+			pid = sender.pid, uid = sender.uid, since = sender.since, received = sender.received;
+			state = describe(sender);
+		});
+	end
+	table.sort(state.senders, function (a, b) return a.pid < b.pid; end);
+	for protocol, name in pairs(service_by_protocol) do
+		local service = services[name];
+		local row = state.services[name] or {
+			protocols = {};
+			state = service and "active" or "not active";
+			waiting = service and service.queue:length() or 0;
+		};
+		state.services[name] = row;
+		table.insert(row.protocols, protocol);
+		table.sort(row.protocols);
+	end
+	return state;
+end
+
 local function read_service_options()
 	if type(service_options) ~= "table" then
 		module:log("error", "fdpass_services must be a table such as { [\"http/1.1\"] = false }; ignored");
@@ -631,6 +682,7 @@ function module.load()
 
 	start_listening();
 	proxied.start(fdpass, handle_proxied, refuse);
+	status.start(get_state);
 	module:hook("config-reloaded", function ()
 		if not listener then start_listening(); end
 	end);
@@ -641,14 +693,16 @@ end
 
 function module.unload()
 	if fdpass then stop(); end
+	status.stop();
 end
 
 -- A connection may be sent again after a reload, if its answer got lost in it
 function module.save()
-	return { recent = recent_ids, older = older_ids, count = recent_count };
+	return { recent = recent_ids, older = older_ids, count = recent_count, status = status.save() };
 end
 
 function module.restore(state)
 	if not state.recent then return; end -- from a version that saved something else
 	recent_ids, older_ids, recent_count = state.recent, state.older, state.count;
+	if state.status then status.restore(state.status); end
 end
