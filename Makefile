@@ -29,7 +29,7 @@ ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS)
 LUA_CFLAGS = $(shell pkg-config --cflags lua$(LUA_VERSION) 2>/dev/null)
 
 # Each unit of the shim but main, in the order of the layers: see tests/lint/layers.
-UNITS := addr hello http log loop proc sandbox reader notify pending pipes pp2 pp2_read control route conf_value conf conf_keys \
+UNITS := addr hello http log loop proc sandbox reader notify watchdog pending pipes pp2 pp2_read control route conf_value conf conf_keys \
 	conf_file handoff relay relay_start scrape scrape_open env passed relayed conn channels listen worker metrics server explain options serve
 UNIT_OBJS := $(UNITS:%=$(B)/shim/%.o)
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo scm)
@@ -101,31 +101,50 @@ SBINDIR = $(PREFIX)/sbin
 MANDIR = $(PREFIX)/share/man
 UNITDIR = $(PREFIX)/lib/systemd/system
 SYSUSERSDIR = $(PREFIX)/lib/sysusers.d
+EXAMPLEDIR = $(PREFIX)/share/doc/xmpp443-shim/examples
 CONFDIR = /etc/xmpp443
 # Debian's Prosody looks for plugins here, and the plugin finds the module beside itself.
 PLUGINDIR = /usr/local/lib/prosody/modules
+# Which systemd the units are for; 0 for none.
+SYSTEMD_VERSION ?= $(or $(shell systemctl --version 2>/dev/null | sed -n '1s/systemd \([0-9]*\).*/\1/p'),0)
+SYSTEMD_254 = $(shell test $(SYSTEMD_VERSION) -lt 254 || echo yes)
 
-install: all
+DROPINDIR = $(UNITDIR)/xmpp443-shim.service.d
+INSTALL_UNIT = sed 's|@SBINDIR@|$(SBINDIR)|' $(1) > $(2)
+
+install: install-shim install-plugin
+
+install-shim: $(B)/xmpp443-shim
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) \
-		$(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(CONFDIR) $(DESTDIR)$(PLUGINDIR)
+		$(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(EXAMPLEDIR) $(DESTDIR)$(CONFDIR)
 	install -m 755 $(B)/xmpp443-shim $(DESTDIR)$(SBINDIR)/
 	install -m 644 doc/man/xmpp443-shim.8 $(DESTDIR)$(MANDIR)/man8/
 	install -m 644 doc/man/xmpp443-shim.conf.5 $(DESTDIR)$(MANDIR)/man5/
 	install -m 644 shim/xmpp443-shim.socket $(DESTDIR)$(UNITDIR)/
-	sed 's|@SBINDIR@|$(SBINDIR)|' shim/xmpp443-shim.service > $(DESTDIR)$(UNITDIR)/xmpp443-shim.service
+	$(call INSTALL_UNIT,shim/xmpp443-shim.service,$(DESTDIR)$(UNITDIR)/xmpp443-shim.service)
+	$(if $(SYSTEMD_254),install -d $(DESTDIR)$(DROPINDIR))
+	$(if $(SYSTEMD_254),$(call INSTALL_UNIT,shim/systemd-254.conf,$(DESTDIR)$(DROPINDIR)/systemd-254.conf))
 	install -m 644 shim/xmpp443-shim.sysusers $(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf
+	install -m 644 shim/private-network.conf $(DESTDIR)$(EXAMPLEDIR)/
 	test -e $(DESTDIR)$(CONFDIR)/shim.conf || install -m 644 shim/shim.conf $(DESTDIR)$(CONFDIR)/shim.conf
+
+install-plugin: $(B)/fdpass.so
 	install -d $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass
 	install -m 644 prosody-plugin/mod_net_fdpass/*.lua $(B)/fdpass.so $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass/
 
+# The settings stay if they are not as they were shipped.
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/xmpp443-shim $(DESTDIR)$(MANDIR)/man8/xmpp443-shim.8 \
 		$(DESTDIR)$(MANDIR)/man5/xmpp443-shim.conf.5 $(DESTDIR)$(UNITDIR)/xmpp443-shim.socket \
-		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf
+		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(DROPINDIR)/systemd-254.conf \
+		$(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf $(DESTDIR)$(EXAMPLEDIR)/private-network.conf
 	rm -rf $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass
+	! cmp -s shim/shim.conf $(DESTDIR)$(CONFDIR)/shim.conf || rm -f $(DESTDIR)$(CONFDIR)/shim.conf
+	for d in $(DROPINDIR) $(EXAMPLEDIR) $(dir $(EXAMPLEDIR)) $(CONFDIR); do \
+		rmdir $(DESTDIR)$$d 2>/dev/null || true; done
 
 include tests/unit/unit.mk
 include tests/bench/bench.mk
 include tests/fuzz/fuzz.mk
 
-.PHONY: all proof deps demo check check-spec check-manual clean install uninstall
+.PHONY: all proof deps demo check check-spec check-manual clean install install-shim install-plugin uninstall

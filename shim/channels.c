@@ -12,7 +12,7 @@ static void on_changed(void *arg, const struct handoff *h, int error)
 	if (error == 0)
 		log_line(LOG_LEVEL_INFO, "event=receiver-up worker=%u receiver=%s", c->worker, text);
 	else if (error == -EPERM)
-		log_line(LOG_LEVEL_ERROR, "event=receiver-refused worker=%u receiver=%s error=\"whoever listens there is neither "
+		log_line(LOG_LEVEL_ERROR, "event=receiver-refused worker=%u receiver=%s error=\"whoever listens there may be neither "
 			 "root, nor this user, nor the directory's owner\"", c->worker, text);
 	else if (error == -EACCES)
 		log_line(LOG_LEVEL_ERROR, "event=receiver-away worker=%u receiver=%s error=\"%s; is this user in the group that may "

@@ -7,11 +7,16 @@
 #include <unistd.h>
 
 #define SNDBUF (4 * 1024 * 1024) /* bounds what is in flight; the kernel lowers it to net.core.wmem_max */
+#define OVERFLOW_UID 65534 /* user_namespaces(7), "Unmapped user and group IDs" */
 
 /*
  * Whoever can put a socket where the receiver's is expected could collect
  * connections while the receiver is away. So the listener has to be the
  * directory's owner, root, or ourselves: nobody else has a right to the place.
+ *
+ * In a user namespace, as of PrivateUsers= in systemd.exec(5), all who are not
+ * in it show as one user. Two of these may be one and the same, or not. There
+ * it has to be a place where nobody but its owner can put a socket.
  */
 static int check_receiver(const struct addr_endpoint *path, int fd)
 {
@@ -28,7 +33,11 @@ static int check_receiver(const struct addr_endpoint *path, int fd)
 	slash[slash == dir ? 1 : 0] = '\0';
 	if (stat(dir, &st) < 0)
 		return -errno;
-	return cred.uid == st.st_uid || cred.uid == 0 || cred.uid == geteuid() ? 0 : -EPERM;
+	if (cred.uid == 0 || cred.uid == geteuid())
+		return 0;
+	if (cred.uid != st.st_uid)
+		return -EPERM;
+	return cred.uid == OVERFLOW_UID && (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 ? -EPERM : 0;
 }
 
 int control_connect(const struct addr_endpoint *path, int *ret_fd)

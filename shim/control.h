@@ -18,8 +18,9 @@
 
 /*
  * Connects to the socket at path, non-blocking, and makes sure that whoever
- * listens there may receive connections: -EPERM if not. Else 0, or a negative
- * errno of socket(2), connect(2) for AF_UNIX, or stat(2).
+ * listens there may receive connections: -EPERM if he is neither root, nor this
+ * user, nor the directory's owner, or cannot be told from others and the
+ * directory is not its owner's alone. Else 0, or a negative errno of socket(2), connect(2) for AF_UNIX, or stat(2).
  */
 int control_connect(const struct addr_endpoint *path, int *ret_fd);
 

@@ -10,6 +10,7 @@
 #include "sandbox.h"
 #include "scrape.h"
 #include "server.h"
+#include "watchdog.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -28,6 +29,8 @@ struct daemon {
 	const struct options *o;
 	struct loop *loop;
 	struct loop_watch signals;
+	struct loop_timer watchdog;
+	unsigned watchdog_ms;         /* how often the service manager is told that we live; 0: never */
 	struct server *server;
 	struct scrape *scrape;
 	struct addr_endpoint metrics; /* where they are served; len 0: nowhere */
@@ -149,6 +152,15 @@ static void on_signal(struct loop_watch *w, uint32_t events)
 		loop_stop(d->loop);
 }
 
+static void on_watchdog(struct loop_timer *t)
+{
+	struct daemon *d = container_of(t, struct daemon, watchdog);
+
+	if (server_alive(d->server))
+		notify_send("WATCHDOG=1");
+	loop_timer_set(d->loop, t, d->watchdog_ms);
+}
+
 /* Before any thread starts, so that all of them inherit it. */
 static int take_signals(struct daemon *d)
 {
@@ -237,6 +249,7 @@ int serve(const struct options *o, int n_passed)
 	struct daemon d = {
 		.o = o,
 		.signals = {.fd = -1, .ready = on_signal},
+		.watchdog = {.expired = on_watchdog},
 		.proc = {.fds_fd = -1, .statm_fd = -1},
 		.reader = -1,
 	};
@@ -256,6 +269,9 @@ int serve(const struct options *o, int n_passed)
 	if (err < 0)
 		log_line(LOG_LEVEL_WARNING, "event=notify-failed error=\"%s\"", strerror(-err));
 
+	d.watchdog_ms = watchdog_interval_ms();
+	if (d.watchdog_ms > 0)
+		on_watchdog(&d.watchdog);
 	err = loop_run(d.loop);
 	if (err < 0)
 		log_line(LOG_LEVEL_ERROR, "event=stopping error=\"%s\"", strerror(-err));

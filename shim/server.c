@@ -211,6 +211,15 @@ void server_count(const struct server *s, struct metrics *ret)
 		ret->workers[i] = worker_counts(s->workers[i]);
 }
 
+bool server_alive(struct server *s)
+{
+	bool alive = true;
+
+	for (unsigned i = 0; i < s->n_workers; i++)
+		alive &= worker_alive(s->workers[i]); /* all of them, also behind one that hangs */
+	return alive;
+}
+
 static void log_ends(const uint64_t ends[ENDS_N])
 {
 	char line[600];

@@ -8,6 +8,8 @@
 #include "conf.h"
 #include "metrics.h"
 
+#include <stdbool.h>
+
 struct server;
 
 /*
@@ -31,6 +33,12 @@ int server_reload(struct server *s, struct conf *conf);
 
 /* Fills in the routes, the workers' counts and the limit. They stay valid until server_stop(). */
 void server_count(const struct server *s, struct metrics *ret);
+
+/*
+ * Does every worker's loop turn? Asks each for a sign of life. False: one has
+ * not given the one that it was asked for in the call before.
+ */
+bool server_alive(struct server *s);
 
 /* Ends all workers and connections, logs how many ended in which way, and frees. Takes NULL, and one that was not started. */
 void server_stop(struct server *s);

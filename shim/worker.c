@@ -6,10 +6,12 @@
 #include "loop.h"
 #include "passed.h"
 #include "relayed.h"
+#include "watchdog.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -41,11 +43,12 @@ struct worker {
 	struct channels channels;
 
 	pthread_t thread;
-	struct loop_watch command;  /* an eventfd */
-	struct conf *new_conf;      /* these three belong to whoever waits for applied */
+	struct loop_watch command;  /* an eventfd: see to these */
+	struct watchdog_pulse pulse;
+	atomic_bool stop, apply;
+	struct conf *new_conf;      /* for apply; these three belong to whoever waits for applied */
 	unsigned new_max_connections;
 	const struct listen_set *new_listeners;
-	bool stop;
 	sem_t applied;
 };
 
@@ -219,12 +222,16 @@ static void on_command(struct loop_watch *watch, uint32_t events)
 	uint64_t value;
 
 	(void)events;
+	/* Several commands may have become one event. */
 	if (read(watch->fd, &value, sizeof(value)) != sizeof(value))
 		return;
+	watchdog_answer(&w->pulse);
 	if (w->stop) {
 		loop_stop(w->env.loop);
 		return;
 	}
+	if (!atomic_exchange(&w->apply, false))
+		return;
 	conf_unref(w->env.conf);
 	w->env.conf = conf_ref(w->new_conf);
 	w->max_connections = w->new_max_connections;
@@ -316,9 +323,19 @@ void worker_apply(struct worker *w, struct conf *conf, const struct listen_set *
 	w->new_max_connections = max_connections;
 	w->new_conf = conf;
 	w->new_listeners = listeners;
+	w->apply = true;
 	command(w);
 	while (sem_wait(&w->applied) < 0)
 		;
+}
+
+bool worker_alive(struct worker *w)
+{
+	bool answered = watchdog_ask(&w->pulse);
+
+	if (answered)
+		command(w);
+	return answered;
 }
 
 void worker_stop(struct worker *w)

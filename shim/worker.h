@@ -11,6 +11,7 @@
 #include "listen.h"
 #include "pending.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct worker;
@@ -31,6 +32,12 @@ int worker_start(struct worker *w);
  * queue of a listener that goes away are accepted first.
  */
 void worker_apply(struct worker *w, struct conf *conf, const struct listen_set *listeners, unsigned max_connections);
+
+/*
+ * From another thread: asks the loop for a sign of life, which takes it no
+ * time. False: it has not given the one that it was asked for before.
+ */
+bool worker_alive(struct worker *w);
 
 /* From another thread: ends the loop and the thread, and with it all connections. */
 void worker_stop(struct worker *w);

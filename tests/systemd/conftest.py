@@ -4,6 +4,7 @@ Run as root: /usr/bin/python3 -m pytest tests/systemd
 XMPP443_RELEASES=13 takes one of them only; XMPP443_KEEP=1 keeps what the machines wrote, in /tmp/xmpp443-machine-*.
 """
 
+import concurrent.futures
 import os
 import pathlib
 import sys
@@ -35,6 +36,12 @@ def booted(request):
     with Host(request.param) as made:
         made.configure(log_level="debug")
         made.boot()
+        yield made
+
+
+@pytest.fixture
+def pool():
+    with concurrent.futures.ThreadPoolExecutor(12) as made:
         yield made
 
 

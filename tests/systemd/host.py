@@ -102,16 +102,19 @@ class Host(Machine, Visitors):
         return done.stdout
 
     def install(self):
-        self.make("install")
+        version = self.run("systemctl", "--version").stdout.split()[1]
+        self.make("install", f"SYSTEMD_VERSION={version}")
         self.run("systemd-sysusers")
         self.run("systemctl", "enable", SOCKET, SHIM)
 
     # The shim.
 
-    def configure(self, **shim):
-        """Puts these keys (log_level="debug") into the [shim] section of the shipped configuration."""
+    def configure(self, web=None, **shim):
+        """The shipped configuration with these keys (log_level="debug") in its section [shim], and that web server."""
         lines = "".join(f"{key.replace('_', '-')} = {value}\n" for key, value in shim.items())
         text = (TOP / "shim/shim.conf").read_text()
+        if web:
+            text = text.replace("\nproxy = 127.0.0.1:8443\n", f"\nproxy = {web}\n")
         self.write("/etc/xmpp443/shim.conf", text.replace("[shim]\n", f"[shim]\n{lines}", 1))
 
     def events(self, since=None, **wanted):

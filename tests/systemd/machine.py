@@ -205,6 +205,24 @@ class Machine:
         """{field: text} of /proc/PID/status in the machine."""
         return dict(line.split(":\t", 1) for line in self.read(f"/proc/{pid}/status").splitlines() if ":\t" in line)
 
+    def drop_in(self, unit, text):
+        """Settings for a unit beside its own, until the next boot or until drop_in(unit, "")."""
+        name = unit if "." in unit else f"{unit}.service"
+        self.write(f"/run/systemd/system/{name}.d/test.conf", text)
+        self.systemctl("daemon-reload")
+
+    def host_pid_of(self, pid):
+        """The pid, outside, of one of the machine's processes."""
+        ours = os.readlink(f"/proc/{self.host_pid}/ns/pid")
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if os.readlink(folder / "ns/pid") == ours and f"\t{pid}\n" in next(
+                        line for line in open(folder / "status") if line.startswith("NSpid:")):
+                    return int(folder.name)
+            except OSError:
+                pass  # it has gone meanwhile
+        raise AssertionError(f"no process {pid} in the machine")
+
     # The journal.
 
     def cursor(self):

@@ -210,8 +210,8 @@ static void our_own_receiver_is_connected_non_blocking(void **state)
 	dir_remove();
 }
 
-/* What control_connect() says to a listener of the user nobody in a directory that dir_owner owns. */
-static int connect_to_nobodys(uid_t dir_owner)
+/* What control_connect() says to a listener of the user nobody in a directory with that owner and mode. */
+static int connect_to_nobodys(uid_t dir_owner, mode_t mode)
 {
 	struct addr_endpoint e;
 	char path[160], byte;
@@ -240,7 +240,7 @@ static int connect_to_nobodys(uid_t dir_owner)
 	close(end[0]);
 	close(ready[1]);
 	assert_int_equal(read(ready[0], &byte, 1), 1);
-	assert_int_equal(chmod(path, 0755), 0);
+	assert_int_equal(chmod(path, mode), 0);
 	assert_int_equal(chown(path, dir_owner, (gid_t)-1), 0);
 	ret = control_connect(&e, &fd);
 	if (ret == 0)
@@ -259,8 +259,19 @@ static void a_listener_that_owns_neither_directory_nor_us_is_refused(void **stat
 	(void)state;
 	if (geteuid() != 0)
 		skip();
-	assert_int_equal(connect_to_nobodys(0), -EPERM);
-	assert_int_equal(connect_to_nobodys(NOBODY), 0);
+	assert_int_equal(connect_to_nobodys(0, 0755), -EPERM);
+	assert_int_equal(connect_to_nobodys(NOBODY, 0755), 0);
+}
+
+/* NOBODY is also what all users look like that are not in our user namespace. */
+static void a_listener_that_may_be_anybody_is_accepted_where_only_the_owner_can_put_it(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(connect_to_nobodys(NOBODY, 0700), 0);
+	assert_int_equal(connect_to_nobodys(NOBODY, 0775), -EPERM);
+	assert_int_equal(connect_to_nobodys(NOBODY, 0757), -EPERM);
 }
 
 int main(void)
@@ -276,6 +287,7 @@ int main(void)
 		TEST(a_receiver_with_a_full_queue_does_not_block_us),
 		TEST(our_own_receiver_is_connected_non_blocking),
 		TEST(a_listener_that_owns_neither_directory_nor_us_is_refused),
+		TEST(a_listener_that_may_be_anybody_is_accepted_where_only_the_owner_can_put_it),
 	};
 
 	return cmocka_run_group_tests_name("control", tests, group_begin, NULL);

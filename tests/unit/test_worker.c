@@ -414,6 +414,54 @@ static void idle_relays_end_once_a_reload_says_when(void **state)
 	conf_unref(conf);
 }
 
+static bool answers(struct worker *w)
+{
+	for (int ms = 0; ms < WAIT_MS; ms++) {
+		if (worker_alive(w))
+			return true;
+		poll(NULL, 0, 1);
+	}
+	return false;
+}
+
+static void a_worker_gives_signs_of_life_as_long_as_its_loop_turns(void **state)
+{
+	struct fixture f;
+	struct worker *w = NULL;
+
+	(void)state;
+	set_up(&f, 10);
+	for (int i = 0; i < 5; i++)
+		assert_true(answers(f.worker));
+	assert_served(&f, &f.listeners);
+	assert_true(answers(f.worker));
+
+	assert_int_equal(worker_new(1, f.conf, &f.listeners, f.pending, 10, &w), 0);
+	assert_true(worker_alive(w)); /* not asked before */
+	for (int i = 0; i < 5; i++)
+		assert_false(worker_alive(w)); /* its loop does not turn yet */
+	assert_int_equal(worker_start(w), 0);
+	assert_true(answers(w));
+	worker_stop(w);
+	worker_free(w);
+	tear_down(&f);
+}
+
+static void a_question_does_not_get_lost_between_other_commands(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	set_up(&f, 10);
+	for (int i = 0; i < 200; i++) {
+		worker_alive(f.worker);
+		worker_apply(f.worker, f.conf, &f.listeners, 10);
+	}
+	assert_true(answers(f.worker));
+	assert_served(&f, &f.listeners);
+	tear_down(&f);
+}
+
 static void a_worker_that_cannot_be_made_leaves_nothing_behind(void **state)
 {
 	static const struct {
@@ -454,6 +502,8 @@ int main(void)
 		TEST(a_reload_to_fewer_connections_ends_none_and_takes_none),
 		TEST(accepting_goes_on_after_a_pause_for_want_of_descriptors),
 		TEST(idle_relays_end_once_a_reload_says_when),
+		TEST(a_worker_gives_signs_of_life_as_long_as_its_loop_turns),
+		TEST(a_question_does_not_get_lost_between_other_commands),
 		TEST(a_worker_that_cannot_be_made_leaves_nothing_behind),
 	};
 
