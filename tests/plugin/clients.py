@@ -4,7 +4,9 @@ import os
 import ssl
 import subprocess
 
-from prosody_box import message, tcp_pair
+from rig.xmpp import XmppClient
+
+from prosody_box import PASSWORD, USER, message, tcp_pair
 
 STREAM = ("<?xml version='1.0'?><stream:stream to='{0}' version='1.0' xmlns='{1}' "
           "xmlns:stream='http://etherx.jabber.org/streams'>")
@@ -24,12 +26,15 @@ def hand_over(sender, **fields):
     return client, verdict
 
 
-def tls(client, host, alpn="xmpp-client"):
+def tls(client, host, *alpn, version=None):
+    """Does the handshake. alpn: the protocols to offer, xmpp-client unless given; None for no list."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    if alpn:
-        context.set_alpn_protocols([alpn])
+    if version:
+        context.minimum_version = context.maximum_version = version
+    if alpn != (None,):
+        context.set_alpn_protocols(alpn or ["xmpp-client"])
     return context.wrap_socket(client, server_hostname=host)
 
 
@@ -58,7 +63,7 @@ def file_of(prosody, host):
 def shell(box, command):
     done = subprocess.run(["prosodyctl", "--config", box.dir / "prosody.cfg.lua", "shell",
                            *command.split()], capture_output=True, text=True)
-    assert "OK" in done.stdout, done.stdout + done.stderr
+    assert "OK" in done.stdout or "Result: true" in done.stdout, done.stdout + done.stderr
 
 
 def still_open(client):
@@ -78,3 +83,8 @@ def hello(host, alpn="xmpp-client"):
         context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=host).do_handshake()
     except ssl.SSLWantReadError:
         return outgoing.read()
+
+
+def login(conn, host="one.example", resource="balcony"):
+    """An XMPP session, by SASL PLAIN, on an encrypted connection."""
+    return XmppClient(conn, USER, host, PASSWORD, resource)

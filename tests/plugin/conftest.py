@@ -1,8 +1,13 @@
 """Prosodys for the tests: one that a file's tests share, and fresh ones."""
 
+import pathlib
+import sys
+
 import pytest
 
-from prosody_box import Prosody, Sender
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+
+from prosody_box import Prosody, Sender  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import array
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ import time
 REPO = pathlib.Path(__file__).resolve().parents[2]
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 ALPN, AUTHORITY, UNIQUE_ID = 1, 2, 5
+USER, PASSWORD = "juliet", "secret"
 
 
 def tlv(kind, value):
@@ -103,6 +105,8 @@ class Prosody:
         (self.dir / "certs").mkdir()
         for host in ("one.example", "two.example"):
             self.make_cert(host)
+        for host in ("one.example", "two.example", "three.example"):
+            self.make_account(host)
         self.configure()
         self.process = None
         self.start()
@@ -114,6 +118,11 @@ class Prosody:
              "-nodes", "-days", "2", "-subj", f"/CN={host}", "-addext",
              f"subjectAltName=DNS:{host}", "-keyout", certs / f"{host}.key",
              "-out", certs / f"{host}.crt"], check=True, capture_output=True)
+
+    def make_account(self, host, user=USER, password=PASSWORD):
+        accounts = self.dir / "data" / host.replace(".", "%2e") / "accounts"
+        accounts.mkdir(parents=True, exist_ok=True)
+        (accounts / f"{user}.dat").write_text(f'return {{ ["password"] = "{password}" }};\n')
 
     def configure(self, options=None):
         if options is not None:
@@ -156,6 +165,10 @@ VirtualHost "two.example"
         caught = int(status.split("SigCgt:")[1].split()[0], 16)
         blocked = int(status.split("SigBlk:")[1].split()[0], 16)  # 13 uses a signalfd
         return (caught | blocked) & 1
+
+    def version(self):
+        """As (0, 12, 3)."""
+        return tuple(map(int, re.search(r"Prosody version (\d+)\.(\d+)\.(\d+)", self.text()).groups()))
 
     def log_size(self):
         return self.log.stat().st_size if self.log.exists() else 0

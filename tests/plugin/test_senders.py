@@ -24,6 +24,7 @@ def test_stranger_is_refused_with_a_remedy(fresh):
     box = fresh('fdpass_socket_mode = "666"')
     box.dir.chmod(0o755)
     assert box.socket.stat().st_mode & 0o777 == 0o666
+    box.settle()
     before = box.descriptors()
     for _ in range(200):
         stranger = connect_as_nobody(box)
@@ -72,6 +73,7 @@ def test_socket_mode_is_660_by_default(prosody):
 def test_socket_mode_that_is_none_is_explained(fresh, mode):
     box = fresh(f'fdpass_socket_mode = "{mode}"')
     box.wait_for_log("fdpass_socket_mode must be octal permission bits")
+    box.wait_for_log("Waiting for connections")
     assert box.socket.stat().st_mode & 0o777 == 0o660
     assert hand_over(Sender(box.socket))[1] == "A"
 

@@ -1,12 +1,10 @@
 """Each protocol gets the service that is meant for it."""
 
-import base64
 import socket
-import subprocess
 
 import pytest
 
-from clients import STREAM, certificate, file_of, hand_over, ident, open_stream, read_until, tls
+from clients import STREAM, certificate, file_of, hand_over, ident, login, open_stream, read_until, tls
 from prosody_box import Sender, message, tcp_pair
 
 
@@ -20,16 +18,11 @@ def test_client_gets_its_hosts_certificate_alpn_and_stream(prosody, sender, host
     assert f"from='{host}'" in open_stream(conn, host)
 
 
-def test_client_logs_in(prosody, sender):
-    subprocess.run(["prosodyctl", "--config", prosody.dir / "prosody.cfg.lua", "register", "juliet",
-                    "one.example", "secret"], check=True, capture_output=True)
-    conn = tls(hand_over(sender)[0], "one.example")
-    assert "PLAIN" in open_stream(conn, "one.example")
-    plain = base64.b64encode(b"\0juliet\0secret").decode()
-    conn.sendall(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{plain}</auth>"
-                 .encode())
-    assert "<success" in read_until(conn, b">")
-    assert "urn:ietf:params:xml:ns:xmpp-bind" in open_stream(conn, "one.example")
+def test_clients_log_in_and_exchange_messages(sender):
+    one = login(tls(hand_over(sender)[0], "one.example"))
+    other = login(tls(hand_over(sender)[0], "one.example"), resource="orchard")
+    one.send(other.jid, "wherefore art thou")
+    assert other.receive() == (one.jid, "wherefore art thou")
 
 
 @pytest.mark.parametrize("address", ["192.0.2.77", "2001:db8::77"])
@@ -43,7 +36,7 @@ def test_log_has_the_real_address(prosody, sender, address):
 
 
 def test_connection_without_alpn_is_a_clients(sender):
-    conn = tls(hand_over(sender, alpn=None)[0], "one.example", alpn=None)
+    conn = tls(hand_over(sender, alpn=None)[0], "one.example", None)
     assert conn.selected_alpn_protocol() is None
     assert "mechanisms" in open_stream(conn, "one.example")
 
@@ -92,15 +85,4 @@ def test_services_can_be_mapped_and_switched_off(fresh):
     assert verdict == "A"
     conn = tls(client, "one.example", "my-xmpp")
     assert conn.selected_alpn_protocol() == "my-xmpp"
-    assert "mechanisms" in open_stream(conn, "one.example")
-
-
-def test_own_direct_tls_port_works_beside(fresh):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    box = fresh(f'c2s_direct_tls_ports = {{ {port} }}; interfaces = {{ "127.0.0.1" }}')
-    conn = tls(hand_over(Sender(box.socket))[0], "two.example")
-    assert certificate(conn) == file_of(box, "two.example")
-    conn = tls(socket.create_connection(("127.0.0.1", port)), "one.example", alpn=None)
     assert "mechanisms" in open_stream(conn, "one.example")
