@@ -470,6 +470,28 @@ local function find_keepalive(service_name)
 	return module:get_option_boolean(prefix.."_tcp_keepalives", module:get_option_boolean("tcp_keepalives", true));
 end
 
+--- Loads the certificates for http_host
+-- portmanager does so only for the service that is called https, and ours is not.
+local function load_http_certificates()
+	local service = services.https;
+	if not service then return; end
+	for host in pairs(prosody.hosts) do
+		local host_module = module:context(host);
+		local name = host_module:get_option_string("https_host", host_module:get_option_string("http_host"));
+		if name and name ~= host then
+			local tls_ctx, err, tls_cfg = certmanager.create_context(name, "server", host_module:get_option("https_ssl"),
+				certmanager.find_host_cert(name), service.active.tls_cfg);
+			if not tls_ctx then
+				module:log("error", "Could not make a TLS context for %s, the http_host of %s: %s", name, host, err);
+			elseif service.active.server.sslctx then
+				service.active.server:sslctx():set_sni_host(name, tls_cfg.certificate, tls_cfg.key);
+			else -- 0.12
+				service.active.server.hosts[name] = tls_ctx;
+			end
+		end
+	end
+end
+
 --- Starts to serve handed-over connections with one of Prosody's services
 local function activate(base)
 	local protocols = {};
@@ -526,14 +548,16 @@ local function activate(base)
 	end
 
 	-- portmanager does not try to open ports for a service that has one already
-	portmanager.get_active_services():add(item.name, interface, port_number, {
+	local active = {
 		server = handler;
 		service = item;
 		tls_cfg = tls_cfg;
 		config_prefix = config_prefix;
-	});
-	services[base.name] = { item = item, queue = queue };
+	};
+	portmanager.get_active_services():add(item.name, interface, port_number, active);
+	services[base.name] = { item = item, queue = queue, active = active };
 	module:provides("net", item);
+	if base.name == "https" then load_http_certificates(); end
 	module:log("debug", "Connections for %s go to service %s", table.concat(protocols, ", "), base.name);
 end
 
@@ -679,6 +703,8 @@ function module.load()
 	end
 	module:hook("service-added", on_service_event(activate));
 	module:hook("service-removed", on_service_event(deactivate));
+	module:hook("host-activated", load_http_certificates);
+	module:hook("config-reloaded", load_http_certificates, -2); -- after portmanager
 
 	start_listening();
 	proxied.start(fdpass, handle_proxied, refuse);

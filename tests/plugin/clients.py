@@ -3,8 +3,9 @@
 import os
 import ssl
 import subprocess
+from http.client import HTTPResponse
 
-from rig.xmpp import XmppClient
+from rig.xmpp import CLIENT, XmppClient
 
 from prosody_box import PASSWORD, USER, message, tcp_pair
 
@@ -85,6 +86,25 @@ def hello(host, alpn="xmpp-client"):
         return outgoing.read()
 
 
+class Client(XmppClient):
+    def ask(self, iq):
+        """Sends an iq and returns the answer."""
+        self._send(iq)
+        while (stanza := self._next()).tag != CLIENT + "iq":
+            pass
+        return stanza
+
+
 def login(conn, host="one.example", resource="balcony"):
     """An XMPP session, by SASL PLAIN, on an encrypted connection."""
-    return XmppClient(conn, USER, host, PASSWORD, resource)
+    return Client(conn, USER, host, PASSWORD, resource)
+
+
+def http(conn, host, method, path, body="", headers=()):
+    """One request, the only one of its connection; returns (status, body)."""
+    fields = {"Host": host, "Connection": "close", "Content-Length": len(body), **dict(headers)}
+    conn.sendall(f"{method} {path} HTTP/1.1\r\n".encode() +
+                 "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode() + b"\r\n" + body.encode())
+    response = HTTPResponse(conn, method=method)
+    response.begin()
+    return response.status, response.read().decode()

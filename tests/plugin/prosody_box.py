@@ -88,22 +88,25 @@ class Prosody:
 
     def __init__(self, options="", modules=("c2s", "s2s", "tls", "saslauth", "http"),
                  plugin_paths=None, with_library=True, wait_for="epoll backend",
-                 wait_for_listener="mod_net_fdpass\tinfo\tWaiting", nofile=1024):
+                 wait_for_listener="mod_net_fdpass\tinfo\tWaiting", nofile=1024,
+                 components="", extra_certs=(), disabled=()):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="prosody-box-"))
         self.socket = self.dir / "fdpass.sock"
         self.log = self.dir / "prosody.log"
         self.options, self.modules, self.wait_for = options, modules, wait_for
         self.wait_for_listener, self.nofile = wait_for_listener, nofile
+        self.components, self.disabled = components, ("s2s_auth_certs", *disabled)
         if plugin_paths is None:
             plugins = self.dir / "plugins"
             shutil.copytree(REPO / "prosody-plugin/mod_net_fdpass", plugins / "mod_net_fdpass")
             if with_library:
                 shutil.copy(REPO / "build/fdpass.so", plugins / "mod_net_fdpass")
+            shutil.copytree(REPO / "tests/plugin/modules", plugins, dirs_exist_ok=True)
             plugin_paths = f'plugin_paths = {{ "{plugins}" }}'
         self.plugin_paths = plugin_paths
         (self.dir / "data").mkdir()
         (self.dir / "certs").mkdir()
-        for host in ("one.example", "two.example"):
+        for host in ("one.example", "two.example", *extra_certs):
             self.make_cert(host)
         for host in ("one.example", "two.example", "three.example"):
             self.make_account(host)
@@ -134,7 +137,7 @@ data_path = "{self.dir}/data"
 pidfile = "{self.dir}/prosody.pid"
 certificates = "{self.dir}/certs"
 modules_enabled = {{ {modules} }}
-modules_disabled = {{ "s2s_auth_certs" }}
+modules_disabled = {{ {"; ".join(f'"{m}"' for m in self.disabled)} }}
 c2s_ports = {{}}
 s2s_ports = {{}}
 http_ports = {{}}
@@ -145,7 +148,11 @@ admins = {{}}
 {self.options}
 VirtualHost "one.example"
 VirtualHost "two.example"
+{self.components}
 """)
+        self.give_to_prosody()
+
+    def give_to_prosody(self):
         subprocess.run(["chown", "-R", "prosody:", self.dir], check=True)
 
     def start(self):

@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import subprocess
 
 import pytest
 from rig.xmpp import XmppError
@@ -25,7 +24,7 @@ def by_shell(box):
 def renew_certificates(box, *hosts):
     for host in hosts:
         box.make_cert(host)
-    subprocess.run(["chown", "-R", "prosody:", box.dir / "certs"], check=True)
+    box.give_to_prosody()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -17,12 +17,14 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 class WebSocket:
     """Text and binary messages over a stream that is already encrypted."""
 
-    def __init__(self, stream, host, path):
+    def __init__(self, stream, host, path, protocol=None):
         self.stream = stream
         self._data = b""
         key = base64.b64encode(os.urandom(16)).decode()
+        more = f"Sec-WebSocket-Protocol: {protocol}\r\n" if protocol else ""
         stream.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                       f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+                       f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+                       f"{more}\r\n".encode())
         head = b""
         while b"\r\n\r\n" not in head:
             head += self._take(1)
