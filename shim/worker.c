@@ -19,7 +19,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPTS  16  /* in one go, then connections have their turn */
+#define ACCEPTS  16  /* in one go at most, then connections have their turn */
+#define SINGLES  16  /* accepted one by one, until two are tried for */
 #define PAUSE_MS 100 /* after an accept that failed for want of descriptors or memory */
 
 struct listener {
@@ -36,6 +37,7 @@ struct worker {
 	struct listener listeners[LISTEN_MAX];
 	size_t n_listeners;
 	bool accepting;             /* the listeners are watched */
+	unsigned burst, singles;    /* how many to try for in one go, and after how many of one */
 	bool said_short, said_full; /* in the log, until it is over */
 	struct loop_timer pause;
 	struct loop_timer grace;    /* until one that has no verdict yet may be evicted */
@@ -110,12 +112,13 @@ static void pause_accepting(struct worker *w, int error)
 	w->said_short = true;
 }
 
-/* Takes what waits at a listener, at most max. */
-static void accept_some(const struct listener *l, unsigned max)
+/* Takes what waits at a listener, at most max; how many. */
+static unsigned accept_some(const struct listener *l, unsigned max)
 {
 	struct worker *w = l->worker;
+	unsigned n = 0;
 
-	while (max-- > 0 && has_room(w)) {
+	while (n < max && has_room(w)) {
 		struct sockaddr_storage ss;
 		socklen_t len = sizeof(ss);
 		struct addr peer;
@@ -126,8 +129,9 @@ static void accept_some(const struct listener *l, unsigned max)
 				pause_accepting(w, errno);
 			else if (errno == EINTR || errno == ECONNABORTED)
 				continue;
-			return; /* EAGAIN, or an error of a connection that has gone, accept(2) */
+			return n; /* EAGAIN, or an error of a connection that has gone, accept(2) */
 		}
+		n++;
 		w->said_short = false;
 		peer = addr_from_sockaddr((const struct sockaddr *)&ss);
 		conn_new(&w->env, conn, &peer, &l->local);
@@ -145,12 +149,27 @@ static void accept_some(const struct listener *l, unsigned max)
 		if (conn_evictable_in(&w->env) > 0)
 			loop_timer_set(w->env.loop, &w->grace, (uint64_t)conn_evictable_in(&w->env));
 	}
+	return n;
 }
 
 static void on_listener(struct loop_watch *watch, uint32_t events)
 {
+	const struct listener *l = container_of(watch, struct listener, watch);
+	struct worker *w = l->worker;
+	unsigned n = accept_some(l, w->burst);
+
 	(void)events;
-	accept_some(container_of(watch, struct listener, watch), ACCEPTS);
+	/*
+	 * To try in vain costs nearly as much as a connection: the kernel makes
+	 * the socket first, do_accept() in net/socket.c. So where they come one
+	 * by one, few more are tried for.
+	 */
+	if (n < w->burst) {
+		w->burst = n > 1 ? n : 1;
+		w->singles = 0;
+	} else if (w->burst < ACCEPTS && (w->burst > 1 || ++w->singles >= SINGLES)) {
+		w->burst = 2 * w->burst < ACCEPTS ? 2 * w->burst : ACCEPTS;
+	}
 }
 
 static struct handoff *handoff_for(struct env *env, const struct addr_endpoint *path)
@@ -250,6 +269,7 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 		return -ENOMEM;
 	w->number = number;
 	w->max_connections = max_connections;
+	w->burst = 1;
 	w->pending = pending;
 	w->pause.expired = on_pause_over;
 	w->grace.expired = on_grace_over;
