@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#define EVENTS EPOLLIN
 #define RETRY_HELD_MS  100  /* between two attempts while somebody waits */
 #define RETRY_IDLE_MS  1000
 #define REFS_PAUSE_MS  20   /* until the receiver has taken some of the fds in flight */
@@ -125,7 +126,7 @@ static void try_connect(struct handoff *h)
 	int err = control_connect(&h->path, &h->watch.fd);
 
 	if (err == 0) {
-		err = loop_add(h->loop, &h->watch, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+		err = loop_add(h->loop, &h->watch, EVENTS);
 		if (err < 0) {
 			close(h->watch.fd);
 			h->watch.fd = -1;
@@ -205,10 +206,13 @@ static int read_verdicts(struct handoff *h)
 	uint8_t buf[CONTROL_PACKET_MAX];
 	ssize_t n;
 
-	while ((n = control_recv(h->watch.fd, buf)) > 0)
+	n = control_recv(h->watch.fd, buf);
+	if (n > 0) {
 		for (ssize_t i = 0; i < n; i += CONTROL_RECORD_LEN)
 			if (take_verdict(h, buf + i) < 0)
 				return -EPROTO;
+		return 0;
+	}
 	if (n == 0)
 		return -ECONNRESET;
 	return n == -EAGAIN ? 0 : (int)n;
@@ -223,8 +227,10 @@ static void on_control(struct loop_watch *w, uint32_t events)
 		channel_ended(h, err);
 		return;
 	}
-	if (events & EPOLLOUT)
+	if (h->blocked && (events & EPOLLOUT)) {
 		h->blocked = false;
+		loop_again(h->loop, &h->watch, EVENTS);
+	}
 	flush(h);
 }
 
@@ -247,6 +253,7 @@ static void send_or_hold(struct handoff *h, struct handoff_item *item)
 	case -EPIPE:      /* at its end: EPOLLHUP comes */
 	case -ECONNRESET:
 		h->blocked = true;
+		loop_again(h->loop, &h->watch, EVENTS | EPOLLOUT);
 		hold(h, item, true);
 		return;
 	case -ETOOMANYREFS: /* the socket itself stays writable, so nothing would wake us */
