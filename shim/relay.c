@@ -152,9 +152,11 @@ static enum flow_result flow_small(struct relay *r, int from, uint32_t events)
 		 * epoll(7): a read that got less than it asked for has emptied the
 		 * queue, so the next edge will tell. And if the end was there
 		 * before the read, it is all that is left. Not so if there is
-		 * urgent data, before which each read stops.
+		 * urgent data, before which each read stops, or an error. A Unix
+		 * socket's orderly end is an EPOLLHUP as well.
 		 */
-		emptied = n < RELAY_SCRATCH && (events & (EPOLLPRI | EPOLLHUP | EPOLLERR)) == 0;
+		emptied = n < RELAY_SCRATCH && (events & (EPOLLPRI | EPOLLERR)) == 0 &&
+			  (events & (EPOLLRDHUP | EPOLLHUP)) != EPOLLHUP;
 		last = emptied && (events & EPOLLRDHUP);
 
 		/* The last piece and the end leave in one packet. */
@@ -238,7 +240,7 @@ static void close_with_reset(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
-/* Moves what a direction has. events are those of its source, EPOLLHUP if they are not known. True: it was reset. */
+/* Moves what a direction has. events are those of its source, EPOLLHUP alone if they are not known. True: it was reset. */
 static bool flow_run(struct relay *r, int from, uint32_t events)
 {
 	struct relay_flow *f = &r->flow[from];

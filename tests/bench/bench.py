@@ -287,8 +287,8 @@ def parse_arguments():
                    help="one CPU for everything (the default), or one for the proxy and one for the load")
     p.add_argument("--cpu", type=int, default=0, help="the first CPU (%(default)s)")
     p.add_argument("--nice", type=int, default=0, help="of the whole session, such as -10 on a busy host")
-    p.add_argument("--policy", choices=("other", "batch"), default="batch",
-                   help="of the scheduler, for all processes (%(default)s)")
+    p.add_argument("--policy", choices=("other", "batch", "fifo"), default="batch",
+                   help="of the scheduler, for all processes (%(default)s); fifo keeps others off the CPU")
     p.add_argument("--user", default="nobody", help="whom the proxies run as (%(default)s)")
     p.add_argument("--sendfile", action="store_true", help="the backend answers by sendfile(2), uncopied")
     p.add_argument("--shim", default=SHIM_PROGRAM, help="another build of the shim")

@@ -78,9 +78,11 @@ class Process:
 
     def __init__(self, argv, cpu, user=None, policy=None, log=None):
         prefix = ["taskset", "-c", str(cpu)]
+        # With either, a process that is woken does not take the CPU from the one that woke it.
         if policy == "batch":
-            # A process that is woken does not take the CPU from the one that woke it.
             prefix += ["chrt", "-b", "0"]
+        if policy == "fifo":
+            prefix += ["chrt", "-f", "10"]
         if user:
             prefix += ["setpriv", f"--reuid={user}", "--regid=nogroup", "--clear-groups"]
         self.popen = subprocess.Popen(prefix + [str(a) for a in argv], stdin=subprocess.PIPE,

@@ -176,6 +176,24 @@ static void the_last_piece_and_the_end_are_one_packet(void **state)
 	}
 }
 
+static void the_last_piece_of_a_unix_backend_and_its_end_are_one_packet(void **state)
+{
+	struct fixture f;
+	uint32_t before;
+	char buf[4];
+
+	(void)state;
+	set_up_joined_unix(&f);
+	before = packets_in(f.client);
+	assert_int_equal(send(f.backend, "last", 4, 0), 4);
+	close_end(&f.backend);
+	run_for(f.loop, 20);
+	read_all(f.client, buf, 4);
+	assert_eof(f.client);
+	assert_int_equal(packets_in(f.client), before + 1);
+	tear_down(&f);
+}
+
 static void what_was_sent_before_a_half_close_arrives_before_it(void **state)
 {
 	struct stream w = {.state = 5, .total = 64 * MB}, r = w;
@@ -970,6 +988,7 @@ int main(void)
 		TEST(a_backends_half_close_reaches_the_client_who_may_go_on),
 		TEST(half_closes_pass_through_a_unix_backend_too),
 		TEST(the_last_piece_and_the_end_are_one_packet),
+		TEST(the_last_piece_of_a_unix_backend_and_its_end_are_one_packet),
 		TEST(what_was_sent_before_a_half_close_arrives_before_it),
 		TEST(a_slow_reader_gets_everything),
 		TEST(large_amounts_go_through_while_both_ends_are_busy),
