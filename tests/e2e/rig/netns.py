@@ -68,12 +68,12 @@ class NetNs:
         self.fd = -1
 
 
-def join(left, right, left_addresses, right_addresses):
+def join(left, right, left_addresses, right_addresses, left_device="veth0"):
     """Join two namespaces by a veth pair; addresses carry their prefix length."""
     with left.inside():
-        subprocess.run(["ip", "link", "add", "veth0", "type", "veth",
+        subprocess.run(["ip", "link", "add", left_device, "type", "veth",
                         "peer", "name", "veth0", "netns", right.path()], check=True, timeout=20)
-    for ns, addresses in ((left, left_addresses), (right, right_addresses)):
+    for ns, device, addresses in ((left, left_device, left_addresses), (right, "veth0", right_addresses)):
         for address in addresses:
-            ns.add_address("veth0", address)
-        ns.ip("link", "set", "veth0", "up")
+            ns.add_address(device, address)
+        ns.ip("link", "set", device, "up")

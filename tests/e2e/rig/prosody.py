@@ -110,3 +110,7 @@ class Prosody:
         return wait.until(lambda: next((seen for seen in self.logins()
                                         if jid in (seen["jid"], seen["jid"].partition("/")[0])), None),
                           f"Prosody to log the session of {jid}")
+
+    def is_available(self, jid):
+        """Whether this full JID has sent presence, so that messages for its bare JID reach it."""
+        return f"{ANNOUNCED}available={jid}\n" in self.text()

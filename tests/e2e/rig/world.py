@@ -21,9 +21,11 @@ SANDBOX = "off" if "san" in BUILD else "on"  # leak detection makes processes, t
 class World(Visitors):
     """Use with `with`: all that it made is gone afterwards, or kept if XMPP443_KEEP is set."""
 
-    def __init__(self, clients4=CLIENTS4, clients6=CLIENTS6, big_mib=100):
+    def __init__(self, clients4=CLIENTS4, clients6=CLIENTS6, big_mib=100, prosody=""):
+        """prosody: lines for its configuration."""
         self._client_addresses = [f"{a}/24" for a in clients4] + [f"{a}/64" for a in clients6]
         self._big_mib = big_mib
+        self._prosody_lines = prosody
         self.folder = None
         self._shims = []
         self._spaces = []
@@ -48,7 +50,7 @@ class World(Visitors):
         certificates = {host: self.authority.issue(host) for host in HOSTS}
         self.clients = Clients(self.client, self.authority.cert, self.folder / "home",
                                [(address, host) for host in HOSTS for address in (SERVER4, SERVER6)])
-        self.prosody = Prosody(self.folder / "prosody", self.server, certificates)
+        self.prosody = Prosody(self.folder / "prosody", self.server, certificates, extra=self._prosody_lines)
         self.nginx = Nginx(self.folder / "nginx", self.server, certificates, self._big_mib)
         self.prosody.start()
         self.nginx.start()
