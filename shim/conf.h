@@ -35,6 +35,8 @@ struct conf {
 	unsigned max_pending_per_ip;
 	unsigned max_held;
 	enum log_level log_level;
+	enum log_about log_about;
+	unsigned log_rate; /* lines in a second; 0: no limit */
 	struct addr_endpoint metrics; /* len 0: none */
 	enum sandbox_mode sandbox;
 	struct route routes[CONF_ROUTES_MAX]; /* in the file's order */

@@ -48,6 +48,21 @@ static int set_list(const struct conf_key *k, void *target, const char *value, s
 	return conf_list(target, value, k->add, err);
 }
 
+static int set_number_or_off(const struct conf_key *k, void *target, const char *value, struct conf_error *err)
+{
+	unsigned *number = field(k, target);
+
+	if (strcmp(value, "off") != 0)
+		return conf_number(value, k->min, k->max, number, err);
+	*number = 0;
+	return 0;
+}
+
+static int set_log(const struct conf_key *k, void *target, const char *value, struct conf_error *err)
+{
+	return conf_log_about(value, field(k, target), err);
+}
+
 static int set_log_level(const struct conf_key *k, void *target, const char *value, struct conf_error *err)
 {
 	return conf_log_level(value, field(k, target), err);
@@ -188,6 +203,7 @@ static int add_trusted(void *arg, char *text, struct conf_error *err)
 #define OF(member) offsetof(struct conf, member)
 #define OF_ROUTE(member) offsetof(struct route, member)
 
+#define ABOUT     "failures | handoffs | decisions"
 #define LEVELS    "error | warning | notice | info | debug"
 #define PROTOCOLS "v1 | v2 | none"
 #define TLVS      "alpn authority unique-id"
@@ -203,6 +219,8 @@ const struct conf_key conf_keys[] = {
 	{SHIM,  "max-connections",    "number",        "20000", .set = set_number, .at = OF(max_connections), .min = 1, .max = CONF_CONNECTIONS_MAX},
 	{SHIM,  "max-pending-per-ip", "number",        "64",    .set = set_number, .at = OF(max_pending_per_ip), .min = 1, .max = 1000000},
 	{SHIM,  "max-held",           "number",        "4096",  .set = set_number, .at = OF(max_held), .min = 0, .max = 1000000},
+	{SHIM,  "log",                ABOUT,           "handoffs", .set = set_log, .at = OF(log_about)},
+	{SHIM,  "log-rate",           "number | off",  "50",    .set = set_number_or_off, .at = OF(log_rate), .min = 1, .max = 1000000},
 	{SHIM,  "log-level",          LEVELS,          "info",  .set = set_log_level, .at = OF(log_level)},
 	{SHIM,  "metrics",            "address | off", "off",   .set = set_metrics, .at = OF(metrics)},
 	{SHIM,  "sandbox",            "on | off | log", "on",   .set = set_sandbox, .at = OF(sandbox)},

@@ -140,6 +140,20 @@ int conf_sandbox(const char *value, enum sandbox_mode *ret, struct conf_error *e
 	return 0;
 }
 
+int conf_log_about(const char *value, enum log_about *ret, struct conf_error *err)
+{
+	static const char *const names[] = {
+		[LOG_FAILURES] = "failures", [LOG_HANDOFFS] = "handoffs", [LOG_DECISIONS] = "decisions",
+	};
+
+	for (int i = 0; i < LOG_ABOUT_N; i++)
+		if (strcmp(value, names[i]) == 0) {
+			*ret = (enum log_about)i;
+			return 0;
+		}
+	return conf_fail(err, "'%.40s' is not failures, handoffs or decisions", value);
+}
+
 int conf_log_level(const char *value, enum log_level *ret, struct conf_error *err)
 {
 	static const char *const names[] = {

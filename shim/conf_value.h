@@ -32,6 +32,9 @@ int conf_endpoint(const char *value, struct addr_endpoint *ret, struct conf_erro
 /* "v1", "v2", "none" */
 int conf_proxy_protocol(const char *value, enum pp2_version *ret, struct conf_error *err);
 
+/* "failures", "handoffs", "decisions" */
+int conf_log_about(const char *value, enum log_about *ret, struct conf_error *err);
+
 /* "error" to "debug" */
 int conf_log_level(const char *value, enum log_level *ret, struct conf_error *err);
 

@@ -88,8 +88,8 @@ static void decide(struct conn *c, enum env_verdict verdict)
 		env->info.sni_len = env->info.alpn_len = 0;
 	if (route == NULL)
 		route = &env->conf->web;
-	if (log_wants(LOG_LEVEL_DEBUG))
-		log_line(LOG_LEVEL_DEBUG, "event=routed peer=%s verdict=%s route=%s bytes=%zu", addr_text(&peer, text),
+	if (log_wants_about(LOG_DECISIONS))
+		log_connection(LOG_DECISIONS, "event=routed peer=%s verdict=%s route=%s bytes=%zu", addr_text(&peer, text),
 			 env_verdict_name(verdict), route->name, seen);
 	env_count_verdict(env, verdict, route, loop_now(env->loop) - c->since);
 

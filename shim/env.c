@@ -64,10 +64,10 @@ uint64_t env_ended(const struct env_counts *counts, enum env_end end)
 }
 
 /* Ends that are nobody's failure are worth a line only to somebody who looks for them. */
-static enum log_level level_of(enum env_end end)
+static enum log_about about(enum env_end end)
 {
-	return end == END_RELAYED || end == END_RESET || end == END_IDLE_TIMEOUT || end == END_STOPPED ? LOG_LEVEL_DEBUG
-												      : LOG_LEVEL_INFO;
+	return end == END_RELAYED || end == END_RESET || end == END_IDLE_TIMEOUT || end == END_STOPPED ? LOG_DECISIONS
+												      : LOG_FAILURES;
 }
 
 void env_count_end(struct env *env, enum env_end end, const struct addr *peer, const struct route *route, int error)
@@ -77,12 +77,12 @@ void env_count_end(struct env *env, enum env_end end, const struct addr *peer, c
 
 	counter_add(route != NULL ? &env->counts.ended[route->slot][end] : &env->counts.unrouted[end], 1);
 	/* A hand-off has a line of its own. */
-	if (end == END_HANDED_OFF || !log_wants(level_of(end)))
+	if (end == END_HANDED_OFF || !log_wants_about(about(end)))
 		return;
 	if (error < 0)
-		log_line(level_of(end), "event=closed reason=%s peer=%s route=%s error=\"%s\"", env_end_name(end),
+		log_connection(about(end), "event=closed reason=%s peer=%s route=%s error=\"%s\"", env_end_name(end),
 			 addr_text(peer, text), name, strerror(-error));
 	else
-		log_line(level_of(end), "event=closed reason=%s peer=%s route=%s", env_end_name(end),
+		log_connection(about(end), "event=closed reason=%s peer=%s route=%s", env_end_name(end),
 			 addr_text(peer, text), name);
 }

@@ -173,6 +173,8 @@ static void write_rest(const struct doc *d)
 	       "connections as it may have.");
 	labelled(d, "xmpp443_accept_pauses_total", "reason", "no-resources", counter_get(&d->t->env.short_of_resources));
 	labelled(d, "xmpp443_accept_pauses_total", "reason", "full", counter_get(&d->t->env.full));
+	one_counter(d, "xmpp443_log_lines_left_out", "Lines about connections that were not logged, since they came too quickly.",
+		    d->m->log_lines_left_out);
 	family(d, "xmpp443_reloads", "counter", "Reloads of the settings.");
 	labelled(d, "xmpp443_reloads_total", "result", "ok", d->m->reloads);
 	labelled(d, "xmpp443_reloads_total", "result", "failed", d->m->failed_reloads);

@@ -24,6 +24,7 @@ struct metrics {
 	unsigned n_workers;
 	unsigned max_connections;                 /* what is in force */
 	uint64_t reloads, failed_reloads;
+	uint64_t log_lines_left_out;
 	struct proc_numbers proc;
 };
 

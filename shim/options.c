@@ -30,6 +30,7 @@ const struct flag option_flags[] = {
 	{"proxy-protocol", 0, "V", "v1, v2 (the default) or none, towards the web server", "web", "proxy-protocol"},
 	{"metrics", 0, "ADDR", "serve metrics at this loopback address or unix:/path", "shim", "metrics"},
 	{"sandbox", 0, "MODE", "on (the default), off or log", "shim", "sandbox"},
+	{"log", 0, "WHAT", "failures, handoffs (the default) or decisions: which connections are logged", "shim", "log"},
 	{"log-level", 0, "LEVEL", "error, warning, notice, info (the default) or debug", "shim", "log-level"},
 	{"explain", 0, "FILE", "tell what becomes of a recorded ClientHello; - is standard input", NULL, NULL},
 	{"version", 0, NULL, "print it", NULL, NULL},

@@ -64,7 +64,7 @@ static void on_done(struct handoff_item *item, enum handoff_result result)
 	char text[ADDR_TEXT_MAX];
 
 	if (result == HANDOFF_ADOPTED && log_wants(LOG_LEVEL_INFO))
-		log_line(LOG_LEVEL_INFO, "event=handed-off peer=%s route=%s waited-ms=%u", addr_text(&p->peer, text),
+		log_connection(LOG_HANDOFFS, "event=handed-off peer=%s route=%s waited-ms=%u", addr_text(&p->peer, text),
 			 p->route->name, (unsigned)(loop_now(p->env->loop) - p->since));
 	if (result != HANDOFF_ADOPTED && result != HANDOFF_CLIENT_GONE)
 		send_internal_error(p->env, item->fd);

@@ -23,6 +23,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define TELL_MS      10000
 #define PASSED_FIRST 3 /* sd_listen_fds(3) */
 
 struct daemon {
@@ -36,9 +37,24 @@ struct daemon {
 	struct addr_endpoint metrics; /* where they are served; len 0: nowhere */
 	struct proc proc;
 	uint64_t reloads, failed_reloads;
+	struct loop_timer tell;       /* what was left out of the log */
 	bool confined;
 	int reader;                   /* opens the settings' file; -1 */
 };
+
+static void use_log(const struct conf *c)
+{
+	log_set_level(c->log_level);
+	log_set_connections(c->log_about, c->log_rate);
+}
+
+static void on_tell(struct loop_timer *t)
+{
+	struct daemon *d = container_of(t, struct daemon, tell);
+
+	log_tell_left_out();
+	loop_timer_set(d->loop, t, TELL_MS);
+}
 
 static void write_metrics(void *arg, FILE *out, bool openmetrics)
 {
@@ -47,6 +63,7 @@ static void write_metrics(void *arg, FILE *out, bool openmetrics)
 		.version = options_version,
 		.reloads = d->reloads,
 		.failed_reloads = d->failed_reloads,
+		.log_lines_left_out = log_left_out(),
 	};
 
 	server_count(d->server, &m);
@@ -98,7 +115,7 @@ static int use_conf(struct daemon *d, struct conf *c)
 		return err;
 	}
 	use_metrics(d, &c->metrics, fd);
-	log_set_level(c->log_level);
+	use_log(c);
 	return 0;
 }
 
@@ -251,11 +268,13 @@ int serve(const struct options *o, int n_passed)
 		.signals = {.fd = -1, .ready = on_signal},
 		.watchdog = {.expired = on_watchdog},
 		.proc = {.fds_fd = -1, .statm_fd = -1},
+		.tell = {.expired = on_tell},
 		.reader = -1,
 	};
 	int err;
 
 	log_init(o->conf->log_level);
+	use_log(o->conf);
 	err = open_all(&d, n_passed);
 	if (err == 0)
 		err = confine(&d);
@@ -272,10 +291,12 @@ int serve(const struct options *o, int n_passed)
 	d.watchdog_ms = watchdog_interval_ms();
 	if (d.watchdog_ms > 0)
 		on_watchdog(&d.watchdog);
+	loop_timer_set(d.loop, &d.tell, TELL_MS);
 	err = loop_run(d.loop);
 	if (err < 0)
 		log_line(LOG_LEVEL_ERROR, "event=stopping error=\"%s\"", strerror(-err));
 	notify_send("STOPPING=1");
 	close_all(&d);
+	log_tell_left_out();
 	return err < 0 ? EXIT_SYSTEM : EXIT_SUCCESS;
 }

@@ -77,6 +77,8 @@ static void the_defaults_are_those_of_the_manual(void **state)
 	assert_int_equal(c->max_pending_per_ip, 64);
 	assert_int_equal(c->max_held, 4096);
 	assert_int_equal(c->log_level, LOG_LEVEL_INFO);
+	assert_int_equal(c->log_about, LOG_HANDOFFS);
+	assert_int_equal(c->log_rate, 50);
 	assert_int_equal(c->metrics.len, 0);
 	assert_int_equal(c->n_routes, 0);
 	assert_int_equal(c->web.target.len, 0);
@@ -230,6 +232,8 @@ static const struct key_case key_cases[] = {
 	{"shim", "max-held", {"0", "1000000"}, {"", "1000001", "-1"}},
 	{"shim", "metrics", {"off", "127.0.0.1:9443", "127.7.7.7:1", "[::1]:9443", "unix:/run/m.sock"},
 	 {"", "on", "9443", "0.0.0.0:9443", "[::]:9443", "192.0.2.1:9443", "localhost:9443", "unix:m.sock", "127.0.0.1:0", "Off"}},
+	{"shim", "log", {"failures", "handoffs", "decisions"}, {"", "all", "Failures", "failures handoffs", "off"}},
+	{"shim", "log-rate", {"off", "1", "1000000"}, {"", "0", "1000001", "50/s"}},
 	{"shim", "log-level", {"error", "warning", "notice", "info", "debug"}, {"", "Info", "6", "warn", "trace"}},
 	{"shim", "sandbox", {"on", "off", "log"}, {"", "On", "yes", "1", "strict"}},
 	{"route r", "alpn", {"xmpp-client", "none", "a,b c\td", "none, h2", " ,x, "}, {"", " ", ",", ", ,\t"}},

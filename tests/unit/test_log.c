@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -131,6 +132,103 @@ static void on_a_terminal_there_is_no_priority(void **state)
 	log_init(LOG_LEVEL_INFO);
 }
 
+/* How many lines there are. */
+static size_t lines(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text != '\0'; text++)
+		n += *text == '\n';
+	return n;
+}
+
+static void one_of_each(void)
+{
+	log_connection(LOG_FAILURES, "f");
+	log_connection(LOG_HANDOFFS, "h");
+	log_connection(LOG_DECISIONS, "d");
+}
+
+static void what_is_told_of_connections_can_be_chosen(void **state)
+{
+	static const char *const want[] = {"<6>f\n", "<6>f\n<6>h\n", "<6>f\n<6>h\n<7>d\n"};
+	char buf[200];
+
+	(void)state;
+	for (int about = LOG_FAILURES; about < LOG_ABOUT_N; about++) {
+		capture();
+		log_init(LOG_LEVEL_INFO);
+		log_set_connections((enum log_about)about, 0);
+		one_of_each();
+		assert_true(log_wants_about(LOG_FAILURES));
+		assert_int_equal(log_wants_about(LOG_DECISIONS), about == LOG_DECISIONS);
+		release(buf, sizeof(buf));
+		assert_string_equal(buf, want[about]);
+	}
+}
+
+static void the_level_goes_before_the_choice(void **state)
+{
+	char buf[200];
+
+	(void)state;
+	capture();
+	log_init(LOG_LEVEL_NOTICE);
+	log_set_connections(LOG_DECISIONS, 0);
+	one_of_each();
+	assert_false(log_wants_about(LOG_FAILURES));
+	log_set_level(LOG_LEVEL_DEBUG);
+	log_set_connections(LOG_FAILURES, 1);
+	for (int i = 0; i < 5; i++)
+		one_of_each(); /* with no limit */
+	release(buf, sizeof(buf));
+	assert_int_equal(lines(buf), 15);
+	log_set_level(LOG_LEVEL_INFO);
+}
+
+static void a_flood_of_one_kind_is_cut_counted_and_hides_no_other(void **state)
+{
+	enum { RATE = 20, BURST = 10 * RATE };
+	uint64_t before = log_left_out(), cut;
+	char buf[8000], told[60];
+
+	(void)state;
+	capture();
+	log_init(LOG_LEVEL_INFO);
+	log_set_connections(LOG_HANDOFFS, RATE);
+	for (int i = 0; i < 10 * BURST; i++)
+		log_connection(LOG_FAILURES, "f");
+	cut = log_left_out() - before;
+	log_connection(LOG_HANDOFFS, "h");
+	log_line(LOG_LEVEL_WARNING, "w");
+	release(buf, sizeof(buf));
+	/* A line more for each twentieth of a second that this may have taken. */
+	assert_true(cut <= 9 * BURST && cut > 8 * BURST);
+	assert_int_equal(lines(buf), 10 * BURST - cut + 2);
+	assert_non_null(strstr(buf, "<6>h\n<4>w\n"));
+
+	capture();
+	log_tell_left_out();
+	log_tell_left_out();
+	release(buf, sizeof(buf));
+	snprintf(told, sizeof(told), "<4>event=log-lines-left-out lines=%llu\n", (unsigned long long)cut);
+	assert_string_equal(buf, told);
+
+	/* There is room again after a while. */
+	cut = log_left_out();
+	capture();
+	for (int i = 0; i < WAIT_MS / 10; i++) {
+		log_connection(LOG_FAILURES, "again");
+		if (log_left_out() == cut)
+			break;
+		cut = log_left_out();
+		usleep(10000);
+	}
+	release(buf, sizeof(buf));
+	assert_string_equal(buf, "<6>again\n");
+	log_set_connections(LOG_HANDOFFS, 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -139,6 +237,9 @@ int main(void)
 		TEST(a_long_line_is_cut_and_still_ends),
 		TEST(errno_is_kept_even_if_nobody_can_read),
 		TEST(on_a_terminal_there_is_no_priority),
+		TEST(what_is_told_of_connections_can_be_chosen),
+		TEST(the_level_goes_before_the_choice),
+		TEST(a_flood_of_one_kind_is_cut_counted_and_hides_no_other),
 	};
 
 	return cmocka_run_group_tests_name("log", tests, group_begin, NULL);
