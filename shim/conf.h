@@ -23,6 +23,13 @@
 #define CONF_TRUSTED_MAX 64
 #define CONF_CONNECTIONS_MAX 1000000
 
+/* What becomes of connections when this process ends, doc/reliability.md. */
+enum conf_keep {
+	CONF_KEEP_OFF,     /* they end too */
+	CONF_KEEP_RESTART, /* they survive an orderly end and the next start */
+	CONF_KEEP_CRASH,   /* those older than keep_after_ms survive any end */
+};
+
 struct conf {
 	atomic_uint refs;
 	struct addr_endpoint listen[CONF_LISTEN_MAX];
@@ -34,6 +41,8 @@ struct conf {
 	unsigned max_connections;
 	unsigned max_pending_per_ip;
 	unsigned max_held;
+	enum conf_keep keep;
+	unsigned keep_after_ms;
 	enum log_level log_level;
 	enum log_about log_about;
 	unsigned log_rate; /* lines in a second; 0: no limit */

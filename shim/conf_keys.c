@@ -78,6 +78,23 @@ static int set_proxy_protocol(const struct conf_key *k, void *target, const char
 	return conf_proxy_protocol(value, field(k, target), err);
 }
 
+static int set_keep(const struct conf_key *k, void *target, const char *value, struct conf_error *err)
+{
+	static const char *const names[] = {
+		[CONF_KEEP_OFF] = "off",
+		[CONF_KEEP_RESTART] = "restart",
+		[CONF_KEEP_CRASH] = "crash",
+	};
+	enum conf_keep *keep = field(k, target);
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(value, names[i]) == 0) {
+			*keep = (enum conf_keep)i;
+			return 0;
+		}
+	return conf_fail(err, "'%.40s' is not off, restart or crash", value);
+}
+
 static int set_listen(const struct conf_key *k, void *target, const char *value, struct conf_error *err)
 {
 	struct conf *c = target;
@@ -204,6 +221,7 @@ static int add_trusted(void *arg, char *text, struct conf_error *err)
 #define OF_ROUTE(member) offsetof(struct route, member)
 
 #define ABOUT     "failures | handoffs | decisions"
+#define KEEPS     "off | restart | crash"
 #define LEVELS    "error | warning | notice | info | debug"
 #define PROTOCOLS "v1 | v2 | none"
 #define TLVS      "alpn authority unique-id"
@@ -221,6 +239,8 @@ const struct conf_key conf_keys[] = {
 	{SHIM,  "max-held",           "number",        "4096",  .set = set_number, .at = OF(max_held), .min = 0, .max = 1000000},
 	{SHIM,  "log",                ABOUT,           "handoffs", .set = set_log, .at = OF(log_about)},
 	{SHIM,  "log-rate",           "number | off",  "50",    .set = set_number_or_off, .at = OF(log_rate), .min = 1, .max = 1000000},
+	{SHIM,  "keep-connections",   KEEPS,           "off",   .set = set_keep, .at = OF(keep)},
+	{SHIM,  "keep-after",         "time",          "1s",    .set = set_time, .at = OF(keep_after_ms), .min = 0},
 	{SHIM,  "log-level",          LEVELS,          "info",  .set = set_log_level, .at = OF(log_level)},
 	{SHIM,  "metrics",            "address | off", "off",   .set = set_metrics, .at = OF(metrics)},
 	{SHIM,  "sandbox",            "on | off | log", "on",   .set = set_sandbox, .at = OF(sandbox)},

@@ -5,6 +5,7 @@
 #include "pp2.h"
 #include "relayed.h"
 #include "route.h"
+#include "taken.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,10 +18,10 @@ struct conn {
 	struct list link;
 	struct loop_watch watch;
 	struct loop_timer deadline;
-	uint64_t since;            /* loop_now() when it was accepted */
 	struct addr peer, local;   /* local is AF_UNSPEC until it is asked for */
 	struct hello hello;
 	size_t seen;               /* bytes that hello has read */
+	struct env_life life;
 	bool header;               /* a PROXY header has to come first */
 	bool admitted;
 	bool waits;                /* it is in env->undecided, and in memory of its own */
@@ -50,6 +51,8 @@ static void end(struct conn *c, enum env_end how, int error)
 	struct env *env = c->env;
 
 	env_count_end(env, how, &c->peer, NULL, error);
+	if (c->life.stored)
+		store_drop(env->store, c->life.number);
 	close(release(c));
 	env->ended(env);
 }
@@ -78,6 +81,7 @@ static void decide(struct conn *c, enum env_verdict verdict)
 	const struct route *route = NULL;
 	const char *alpn = NULL;
 	size_t seen = c->seen;
+	const struct env_life life = c->life;
 	struct addr local = c->local;
 	char text[ADDR_TEXT_MAX];
 	int fd;
@@ -91,15 +95,23 @@ static void decide(struct conn *c, enum env_verdict verdict)
 	if (log_wants_about(LOG_DECISIONS))
 		log_connection(LOG_DECISIONS, "event=routed peer=%s verdict=%s route=%s bytes=%zu", addr_text(&peer, text),
 			 env_verdict_name(verdict), route->name, seen);
-	env_count_verdict(env, verdict, route, loop_now(env->loop) - c->since);
+	env_count_verdict(env, verdict, route, loop_now(env->loop) - c->life.born);
 
+	/* Somebody may have it already, and no one else may get it. */
+	if (life.sent && !route->fdpass) {
+		end(c, END_STALE, 0);
+		return;
+	}
 	fd = release(c);
 	if (local.family == AF_UNSPEC)
 		local = local_addr(fd);
 	if (route->fdpass)
-		passed_new(env, fd, route, &peer, &local, alpn);
+		passed_new(env, fd, route, &peer, &local, alpn, &life);
 	else
 		relayed_new(env, fd, route, &peer, &local, alpn, env->relay.scratch, seen);
+	/* A relay is stored as one. Only now, since until its first bytes went on it could have begun again. */
+	if (life.stored && !route->fdpass)
+		store_drop(env->store, life.number);
 }
 
 /* May this client have one more? False: not, and c is gone. */
@@ -140,6 +152,7 @@ static enum outcome take_header(struct conn *c, size_t n, bool ending)
 		return GONE;
 	}
 	c->header = false;
+	c->life.used = len;
 	if (src.family != AF_UNSPEC) {
 		c->peer = src;
 		c->local = dst;
@@ -210,8 +223,8 @@ static void on_deadline(struct loop_timer *t)
 	end(container_of(t, struct conn, deadline), END_HELLO_TIMEOUT, 0);
 }
 
-/* What has come so far was looked at. */
-static void wait_for_more(const struct conn *so_far)
+/* What has come so far was looked at. restored: it is within its client's limit, or was held without counting for it. */
+static void wait_for_more(const struct conn *so_far, bool restored)
 {
 	struct env *env = so_far->env;
 	struct conn *c = malloc(sizeof(*c));
@@ -230,7 +243,7 @@ static void wait_for_more(const struct conn *so_far)
 	env->n++;
 
 	/* A proxy's connections count for the clients behind it, who are not known yet. */
-	if (!c->header && !admit(c))
+	if (!restored && !c->header && !admit(c))
 		return;
 	err = loop_timer_set(env->loop, &c->deadline, env->conf->hello_timeout_ms);
 	if (err == 0)
@@ -247,7 +260,7 @@ void conn_new(struct env *env, int fd, const struct addr *peer, const struct add
 		.local = *local,
 		.watch = {.fd = fd, .ready = on_readable},
 		.deadline = {.expired = on_deadline},
-		.since = loop_now(env->loop),
+		.life = {.born = loop_now(env->loop)},
 		.header = conf_trusts(env->conf, peer),
 	};
 
@@ -255,7 +268,79 @@ void conn_new(struct env *env, int fd, const struct addr *peer, const struct add
 	hello_init(&c.hello);
 	/* Often the hello is there already, and there is nothing to be kept. */
 	if (look(&c, false) == WAITS)
-		wait_for_more(&c);
+		wait_for_more(&c, false);
+}
+
+void conn_restore(struct env *env, struct record *r, const struct env_life *life)
+{
+	struct conn c = {
+		.env = env,
+		.peer = r->peer,
+		.local = r->local,
+		.watch = {.fd = r->fd[RECORD_CLIENT], .ready = on_readable},
+		.deadline = {.expired = on_deadline},
+		.life = *life,
+		.header = r->header,
+	};
+	int64_t taken = taken_bytes(c.watch.fd);
+
+	hello_init(&c.hello);
+	/* One more may be its end, which counts there. No hello is so short. */
+	if (taken < 0 || (uint64_t)taken > life->used + 1)
+		end(&c, END_STALE, taken < 0 ? (int)taken : 0);
+	else
+		wait_for_more(&c, true);
+}
+
+/* What another process has to know. The descriptor stays with c. */
+static void tell(struct conn *c, struct record *r)
+{
+	record_init(r);
+	if (c->life.id == 0)
+		c->life.id = env_new_id(c->env);
+	r->id = c->life.id;
+	r->born = c->life.born;
+	r->used = c->life.used;
+	r->header = c->header;
+	r->sent = c->life.sent;
+	r->peer = c->peer;
+	r->local = c->local;
+	r->stored = c->life.stored;
+	r->number = c->life.number;
+	r->fd[RECORD_CLIENT] = c->watch.fd;
+}
+
+void conn_give_all(struct env *env, env_take take, void *arg)
+{
+	while (!list_empty(&env->undecided)) {
+		struct conn *c = container_of(env->undecided.next, struct conn, link);
+		struct record r;
+
+		tell(c, &r);
+		env_count_end(env, END_KEPT, &c->peer, NULL, 0);
+		release(c);
+		take(arg, &r);
+	}
+}
+
+bool conn_store_old(struct env *env, unsigned ms, int *ret_err)
+{
+	for (struct list *l = env->undecided.next; l != &env->undecided; l = l->next) {
+		struct conn *c = container_of(l, struct conn, link);
+		struct record r;
+
+		if (c->life.born + ms > loop_now(env->loop))
+			break;
+		/* A proxy's header is about to be taken from the queue; it comes at once or never. */
+		if (c->life.stored || c->header)
+			continue;
+		tell(c, &r);
+		*ret_err = store_put(env->store, &r, false, &c->life.number);
+		if (*ret_err < 0)
+			return false;
+		c->life.stored = true;
+	}
+	return true;
 }
 
 static struct conn *oldest(const struct env *env)
@@ -270,7 +355,7 @@ int conn_evictable_in(const struct env *env)
 
 	if (c == NULL)
 		return -1;
-	return now < c->since + CONN_GRACE_MS ? (int)(c->since + CONN_GRACE_MS - now) : 0;
+	return now < c->life.born + CONN_GRACE_MS ? (int)(c->life.born + CONN_GRACE_MS - now) : 0;
 }
 
 bool conn_evict_oldest(struct env *env)

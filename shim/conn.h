@@ -28,6 +28,19 @@ int conn_evictable_in(const struct env *env);
 /* Ends the one that has waited longest, to make room. False: there is none. */
 bool conn_evict_oldest(struct env *env);
 
+/*
+ * Goes on with one that another process or worker had, decided or not. Takes
+ * over the record's descriptors. It is ended if bytes of it have been taken by
+ * somebody else since: the receiver to which it was sent has it.
+ */
+void conn_restore(struct env *env, struct record *r, const struct env_life *life);
+
+/* Gives all of them away. */
+void conn_give_all(struct env *env, env_take take, void *arg);
+
+/* Stores those that are older than so many milliseconds. False: it makes no sense to try more now; *ret_err is why. */
+bool conn_store_old(struct env *env, unsigned ms, int *ret_err);
+
 /* Ends all of them. */
 void conn_end_all(struct env *env);
 

@@ -10,6 +10,7 @@
  */
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Zero-initialise. */
@@ -32,6 +33,13 @@ static inline void counter_add(struct counter *c, uint64_t n)
 static inline void counter_sub(struct counter *c, uint64_t n)
 {
 	counter_add(c, 0 - n);
+}
+
+/* Structs that are nothing but counters: adds each to the one in its place. By the one thread only, whose the first ones are. */
+static inline void counters_add(void *to, const void *from, size_t size)
+{
+	for (size_t i = 0; i < size / sizeof(struct counter); i++)
+		counter_add((struct counter *)to + i, counter_get((const struct counter *)from + i));
 }
 
 #endif

@@ -3,6 +3,7 @@
 #include "log.h"
 
 #include <string.h>
+#include <sys/random.h>
 
 const unsigned env_hello_limits[ENV_HELLO_BUCKETS] = {1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000};
 
@@ -25,6 +26,8 @@ const char *env_end_name(enum env_end end)
 		[END_BACKEND_TIMEOUT] = "backend-timeout",
 		[END_NO_RESOURCES] = "no-resources",
 		[END_STOPPED] = "stopped",
+		[END_KEPT] = "kept",
+		[END_STALE] = "stale",
 	};
 
 	return end < ENDS_N ? names[end] : "?";
@@ -63,11 +66,23 @@ uint64_t env_ended(const struct env_counts *counts, enum env_end end)
 	return n;
 }
 
+uint64_t env_new_id(struct env *env)
+{
+	uint64_t id;
+
+	/* Without randomness, which cannot be, it is still unique in this worker's life. */
+	if (getrandom(&id, sizeof(id), GRND_NONBLOCK) == sizeof(id) && id != 0)
+		env->last_id = id;
+	else
+		env->last_id++;
+	return env->last_id;
+}
+
 /* Ends that are nobody's failure are worth a line only to somebody who looks for them. */
 static enum log_about about(enum env_end end)
 {
-	return end == END_RELAYED || end == END_RESET || end == END_IDLE_TIMEOUT || end == END_STOPPED ? LOG_DECISIONS
-												      : LOG_FAILURES;
+	return end == END_RELAYED || end == END_RESET || end == END_IDLE_TIMEOUT || end == END_STOPPED || end == END_KEPT
+		       ? LOG_DECISIONS : LOG_FAILURES;
 }
 
 void env_count_end(struct env *env, enum env_end end, const struct addr *peer, const struct route *route, int error)

@@ -13,8 +13,10 @@
 #include "hello.h"
 #include "list.h"
 #include "loop.h"
+#include "record.h"
 #include "relay.h"
 #include "route.h"
+#include "store.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +39,8 @@ enum env_end {
 	END_BACKEND_TIMEOUT,
 	END_NO_RESOURCES,    /* memory or descriptors */
 	END_STOPPED,         /* the shim ends */
+	END_KEPT,            /* it goes on, in another worker or in the next process */
+	END_STALE,           /* another process had it, and it cannot be told how far it came */
 	ENDS_N,
 };
 
@@ -65,12 +69,28 @@ struct env_counts {
 
 extern const unsigned env_hello_limits[ENV_HELLO_BUCKETS];
 
+/* What a connection takes with it when it gets its verdict. */
+struct env_life {
+	uint64_t id;     /* for the hand-off; 0: none yet */
+	uint64_t born;   /* loop_now() when it was accepted */
+	uint64_t used;   /* bytes of a PROXY header that were taken out of its queue */
+	bool sent;       /* an earlier process had sent it to a receiver */
+	bool stored;     /* it is in env->store, by number */
+	uint32_t number;
+};
+
+/* Takes what a connection is, and its descriptors. */
+typedef void (*env_take)(void *arg, struct record *r);
+
 struct env {
 	struct loop *loop;
 	struct conf *conf;       /* for connections from now on */
 	struct list undecided;   /* struct conn, oldest first */
 	struct list passed;      /* struct passed */
-	struct list relayed;     /* struct relayed */
+	struct list relayed;     /* struct relayed, oldest first */
+	struct list kept;        /* the same, of those that are in the store */
+	struct store *store;     /* may be one that does not work */
+	uint64_t last_id;
 	unsigned n;              /* in all of them */
 	struct env_counts counts;
 	struct relay_env relay;  /* its scratch serves everybody between two calls */
@@ -91,6 +111,9 @@ void env_count_verdict(struct env *env, enum env_verdict verdict, const struct r
 
 /* How many ended so, by any route or none. */
 uint64_t env_ended(const struct env_counts *counts, enum env_end end);
+
+/* An id that no other connection has or had, in this process or another. */
+uint64_t env_new_id(struct env *env);
 
 /* "handed-off", "hello-timeout", ... */
 const char *env_end_name(enum env_end end);

@@ -63,26 +63,22 @@ static int socket_option(int fd, int option)
 	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? -1 : value;
 }
 
-int listen_adopt(int first, int n, struct listen_set *ret)
+int listen_adopt(int fd, struct listen_set *set)
 {
-	struct listen_set set = {0};
+	struct listen_socket *s = &set->v[set->n];
 	int on = 1;
 
-	if (n > LISTEN_MAX)
+	if (set->n == LISTEN_MAX)
+		return -ENOSPC;
+	s->fd = fd;
+	s->addr.len = sizeof(s->addr.u);
+	if (socket_option(fd, SO_ACCEPTCONN) != 1 || socket_option(fd, SO_PROTOCOL) != IPPROTO_TCP ||
+	    getsockname(fd, &s->addr.u.sa, &s->addr.len) < 0)
 		return -EINVAL;
-	for (int fd = first; fd < first + n; fd++) {
-		struct listen_socket *s = &set.v[set.n++];
-
-		s->fd = fd;
-		s->addr.len = sizeof(s->addr.u);
-		if (socket_option(fd, SO_ACCEPTCONN) != 1 || socket_option(fd, SO_PROTOCOL) != IPPROTO_TCP ||
-		    getsockname(fd, &s->addr.u.sa, &s->addr.len) < 0)
-			return -EINVAL;
-		if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
-			return -errno;
-		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	}
-	*ret = set;
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	set->n++;
 	return 0;
 }
 

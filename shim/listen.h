@@ -34,8 +34,8 @@ struct listen_set {
 int listen_open(const struct addr_endpoint *addrs, size_t n, const struct listen_set *old,
 		struct listen_set *ret, const struct addr_endpoint **ret_bad);
 
-/* Takes over n passed descriptors, from first on. -EINVAL: one is not a listening TCP socket. */
-int listen_adopt(int first, int n, struct listen_set *ret);
+/* Adds a listener that was passed to us; takes ownership on success. -EINVAL: it is no listening TCP socket; -ENOSPC: the set is full. */
+int listen_adopt(int fd, struct listen_set *set);
 
 /*
  * The local address that all connections of a listener have, or AF_UNSPEC if

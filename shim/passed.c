@@ -15,10 +15,20 @@ struct passed {
 	struct env *env;
 	struct conf *conf;         /* keeps route alive */
 	const struct route *route;
-	struct addr peer;
+	struct addr peer, local;
+	struct env_life life;
 	uint64_t since;            /* loop_now() */
 	uint8_t header[];
 };
+
+static void forget(struct passed *p)
+{
+	p->env->n--;
+	counter_sub(&p->env->counts.passed_now, 1);
+	list_remove(&p->link);
+	conf_unref(p->conf);
+	free(p);
+}
 
 static void end(struct passed *p, enum env_end how)
 {
@@ -26,12 +36,10 @@ static void end(struct passed *p, enum env_end how)
 
 	env_count_end(env, how, &p->peer, p->route, 0);
 	handoff_forget(&p->item);
+	if (p->life.stored)
+		store_drop(env->store, p->life.number);
 	close(p->item.fd);
-	list_remove(&p->link);
-	counter_sub(&env->counts.passed_now, 1);
-	conf_unref(p->conf);
-	free(p);
-	env->n--;
+	forget(p);
 	env->ended(env);
 }
 
@@ -66,13 +74,14 @@ static void on_done(struct handoff_item *item, enum handoff_result result)
 	if (result == HANDOFF_ADOPTED && log_wants(LOG_LEVEL_INFO))
 		log_connection(LOG_HANDOFFS, "event=handed-off peer=%s route=%s waited-ms=%u", addr_text(&p->peer, text),
 			 p->route->name, (unsigned)(loop_now(p->env->loop) - p->since));
-	if (result != HANDOFF_ADOPTED && result != HANDOFF_CLIENT_GONE)
+	/* Not into one that may be somebody's stream by now. */
+	if (result != HANDOFF_ADOPTED && result != HANDOFF_CLIENT_GONE && !p->life.sent)
 		send_internal_error(p->env, item->fd);
 	end(p, ends[result]);
 }
 
 void passed_new(struct env *env, int fd, const struct route *route, const struct addr *peer,
-		const struct addr *local, const char *alpn)
+		const struct addr *local, const char *alpn, const struct env_life *life)
 {
 	struct handoff *h = env->handoff_for(env, &route->target);
 	uint8_t id[CONTROL_ID_LEN], header[PP2_V2_MAX];
@@ -82,7 +91,11 @@ void passed_new(struct env *env, int fd, const struct route *route, const struct
 
 	if (h == NULL)
 		goto failed;
-	handoff_next_id(h, id);
+	if (life->id == 0)
+		handoff_next_id(h, id);
+	else
+		for (int i = 0; i < CONTROL_ID_LEN; i++)
+			id[i] = (uint8_t)(life->id >> (8 * (CONTROL_ID_LEN - 1 - i)));
 	if (alpn != NULL) {
 		tlvs.alpn = (const uint8_t *)alpn;
 		tlvs.alpn_len = strlen(alpn);
@@ -108,8 +121,12 @@ void passed_new(struct env *env, int fd, const struct route *route, const struct
 		.conf = conf_ref(env->conf),
 		.route = route,
 		.peer = *peer,
+		.local = *local,
+		.life = *life,
 		.since = loop_now(env->loop),
 	};
+	for (int i = 0; i < CONTROL_ID_LEN; i++)
+		p->life.id = p->life.id << 8 | id[i];
 	memcpy(p->item.id, id, sizeof(id));
 	memcpy(p->header, header, len);
 	list_add_last(&env->passed, &p->link);
@@ -119,10 +136,58 @@ void passed_new(struct env *env, int fd, const struct route *route, const struct
 	return;
 
 failed:
+	if (life->stored)
+		store_drop(env->store, life->number);
 	env_count_end(env, END_NO_RESOURCES, peer, route, -ENOMEM);
 	send_internal_error(env, fd);
 	close(fd);
 	env->ended(env);
+}
+
+/* What another process has to know. The descriptor stays with p. */
+static void tell(const struct passed *p, struct record *r)
+{
+	record_init(r);
+	r->id = p->life.id;
+	r->born = p->life.born;
+	r->used = p->life.used;
+	r->sent = p->life.sent || p->item.state == HANDOFF_ITEM_SENT;
+	r->peer = p->peer;
+	r->local = p->local;
+	r->stored = p->life.stored;
+	r->number = p->life.number;
+	r->fd[RECORD_CLIENT] = p->item.fd;
+}
+
+void passed_give_all(struct env *env, env_take take, void *arg)
+{
+	while (!list_empty(&env->passed)) {
+		struct passed *p = container_of(env->passed.next, struct passed, link);
+		struct record r;
+
+		tell(p, &r);
+		env_count_end(env, END_KEPT, &p->peer, p->route, 0);
+		handoff_forget(&p->item);
+		forget(p);
+		take(arg, &r);
+	}
+}
+
+bool passed_store_old(struct env *env, unsigned ms, int *ret_err)
+{
+	for (struct list *l = env->passed.next; l != &env->passed; l = l->next) {
+		struct passed *p = container_of(l, struct passed, link);
+		struct record r;
+
+		if (p->life.stored || p->life.born + ms > loop_now(env->loop))
+			continue;
+		tell(p, &r);
+		*ret_err = store_put(env->store, &r, false, &p->life.number);
+		if (*ret_err < 0)
+			return false;
+		p->life.stored = true;
+	}
+	return true;
 }
 
 void passed_end_all(struct env *env)

@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#define SMALL_SIZE 16384  /* four pages: one of a relay's own, as long as it has little to do */
+#define LARGE_SIZE 262144 /* and when it has much */
 #define SKIP 64 /* after a failure: making a pipe in vain costs five calls of the kernel */
 
 /*
@@ -84,13 +87,59 @@ void pipes_put(struct pipes *p, struct pipe *pipe)
 {
 	if (pipe == NULL)
 		return;
-	if (pipe->len > 0 || p->n == PIPES_STOCK) {
+	if (pipe->len > 0 || pipe->single || p->n == PIPES_STOCK) {
 		pipe_free(p, pipe);
 		return;
 	}
 	pipe->next = p->first;
 	p->first = pipe;
 	p->n++;
+}
+
+struct pipe *pipes_adopt(struct pipes *p, const int fd[2])
+{
+	struct pipe *pipe = malloc(sizeof(*pipe));
+	int size = fcntl(fd[1], F_GETPIPE_SZ), len;
+
+	if (pipe == NULL || size < 0 || fcntl(fd[0], F_GETPIPE_SZ) != size || ioctl(fd[0], FIONREAD, &len) < 0) {
+		free(pipe);
+		close(fd[0]);
+		close(fd[1]);
+		return NULL;
+	}
+	*pipe = (struct pipe){.fd = {fd[0], fd[1]}, .len = (size_t)len, 
+			      .size = (size_t)size, .single = true};
+	p->made++;
+	return pipe;
+}
+
+struct pipe *pipes_make(struct pipes *p)
+{
+	int fd[2];
+
+	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK) < 0)
+		return NULL;
+	fcntl(fd[1], F_SETPIPE_SZ, SMALL_SIZE); /* fails if it is even smaller and may not grow */
+	return pipes_adopt(p, fd);
+}
+
+void pipes_grow(struct pipe *pipe)
+{
+	int size;
+
+	if (pipe->size >= LARGE_SIZE)
+		return;
+	size = fcntl(pipe->fd[1], F_SETPIPE_SZ, LARGE_SIZE);
+	if (size > 0)
+		pipe->size = (size_t)size;
+}
+
+void pipes_release(struct pipes *p, struct pipe *pipe, int fd[2])
+{
+	fd[0] = pipe->fd[0];
+	fd[1] = pipe->fd[1];
+	p->made--;
+	free(pipe);
 }
 
 void pipes_close(struct pipes *p)

@@ -16,6 +16,7 @@ struct pipe {
 	int fd[2];         /* to read from, to write to */
 	size_t len;        /* bytes in it; kept by its user */
 	size_t size;       /* how much can be asked to be put into it */
+	bool single;       /* somebody else may have copies of it: never for another relay */
 	struct pipe *next; /* in the stock */
 };
 
@@ -39,6 +40,23 @@ struct pipe *pipes_get(struct pipes *p);
 
 /* Takes the pipe back; closes it if there are bytes in it, or if the stock is full. Takes NULL. */
 void pipes_put(struct pipes *p, struct pipe *pipe);
+
+/*
+ * A pipe for a relay that has one of its own all the time: small, so that
+ * there can be many, and maybe smaller than PIPES_ROOM.
+ * NULL: no descriptors or no memory. Goes back by
+ * pipes_put(), which closes it.
+ */
+struct pipe *pipes_make(struct pipes *p);
+
+/* Makes such a pipe large, since much is coming; if that is not allowed it stays as it is. */
+void pipes_grow(struct pipe *pipe);
+
+/* A pipe from its two ends, with what is in it. Takes ownership, also on failure. NULL: they are no pipe, or no memory. */
+struct pipe *pipes_adopt(struct pipes *p, const int fd[2]);
+
+/* Gives the ends away, which are the caller's from now on. */
+void pipes_release(struct pipes *p, struct pipe *pipe, int fd[2]);
 
 /* Closes the stock. */
 void pipes_close(struct pipes *p);

@@ -28,6 +28,15 @@ enum flow_result {
 	FLOW_RESET,  /* its source was reset */
 };
 
+/* The direction does without a pipe again. */
+static void flow_drop_pipe(struct relay *r, int from)
+{
+	if (r->kept) /* it has one as long as it lives */
+		return;
+	pipes_put(&r->env->pipes, r->pipe[from]);
+	r->pipe[from] = NULL;
+}
+
 /* The other side takes no more. What still comes has nowhere to go; the other direction goes on. */
 static enum flow_result flow_break(struct relay *r, int from)
 {
@@ -42,6 +51,8 @@ static enum flow_result flow_stalls(struct relay *r, int from)
 {
 	if (errno != EAGAIN) {
 		r->flow[from].broken = errno != EPIPE;
+		if (r->kept && r->flow[from].broken)
+			r->env->changed(r);
 		return flow_break(r, from);
 	}
 	r->flow[from].blocked = true;
@@ -197,9 +208,8 @@ static enum flow_result flow_bulk(struct relay *r, int from)
 		if (pipe->len == 0) {
 			if (f->eof)
 				return flow_finish(r, from);
-			if (!f->bulk) { /* it was only a piece that had to wait */
-				pipes_put(&r->env->pipes, pipe);
-				r->pipe[from] = NULL;
+			if (!f->bulk && !r->kept) { /* it was only a piece that had to wait */
+				flow_drop_pipe(r, from);
 				return flow_small(r, from, EPOLLHUP);
 			}
 			n = splice(r->side[from].fd, NULL, pipe->fd[1], NULL, pipe->size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -207,8 +217,7 @@ static enum flow_result flow_bulk(struct relay *r, int from)
 				int err = errno;
 
 				flow_speaks(f, moved < SMALL, SMALL_RUN);
-				pipes_put(&r->env->pipes, pipe);
-				r->pipe[from] = NULL;
+				flow_drop_pipe(r, from);
 				return err == EAGAIN ? FLOW_WAITS : FLOW_RESET;
 			}
 			f->eof = n == 0;
@@ -216,6 +225,8 @@ static enum flow_result flow_bulk(struct relay *r, int from)
 			moved += (size_t)n;
 			if (n == 0)
 				continue;
+			if (r->kept && moved >= SMALL)
+				pipes_grow(pipe);
 		}
 		n = splice(pipe->fd[0], NULL, r->side[!from].fd, NULL, pipe->len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 		if (n < 0)
@@ -255,10 +266,8 @@ static bool flow_run(struct relay *r, int from, uint32_t events)
 	case FLOW_YIELDS:
 		/* Ask for an event that is there already, on the side that we would wait for. */
 		f->blocked = r->pipe[from] != NULL && r->pipe[from]->len > 0;
-		if (!f->blocked) { /* perhaps nothing more comes */
-			pipes_put(&r->env->pipes, r->pipe[from]);
-			r->pipe[from] = NULL;
-		}
+		if (!f->blocked) /* perhaps nothing more comes */
+			flow_drop_pipe(r, from);
 		loop_again(r->env->loop, &r->side[f->blocked ? !from : from], EVENTS_OUT);
 		return false;
 	case FLOW_RESET:
@@ -277,9 +286,12 @@ static void on_side(struct relay *r, int side, uint32_t events)
 
 	r->active = (uint32_t)(loop_now(env->loop) / 1000);
 	/* recv(2) stops short at TCP's urgent byte and goes on behind it; splice(2) does not even go on. */
-	if (events & EPOLLPRI)
+	if (events & EPOLLPRI) {
 		from->bulk = false;
-	if (!from->ended && (events & (EPOLLIN | EPOLLPRI | ENDS)))
+		reset = r->kept && !env->unkeep(r);
+		r->kept = false;
+	}
+	if (!reset && !from->ended && (events & (EPOLLIN | EPOLLPRI | ENDS)))
 		reset = flow_run(r, side, events);
 	/* What waited for this side to take more may find its own source's end behind it. */
 	if (!reset && !to->ended && to->blocked && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)))
@@ -308,25 +320,34 @@ static void on_backend(struct loop_watch *w, uint32_t events)
 
 int relay_joined(struct relay *r)
 {
-	int err;
-
 	relay_start_free(r);
 	r->pipe[CLIENT] = r->pipe[BACKEND] = NULL;
 	r->active = (uint32_t)(loop_now(r->env->loop) / 1000);
 
+	return relay_watch(r);
+}
+
+int relay_watch(struct relay *r)
+{
 	/* Under EPOLLET both report at once what is there already. */
-	r->side[CLIENT].ready = on_client;
-	r->side[BACKEND].ready = on_backend;
-	err = r->side[BACKEND].watched ? loop_again(r->env->loop, &r->side[BACKEND], EVENTS)
-				       : loop_add(r->env->loop, &r->side[BACKEND], EVENTS);
-	return err < 0 ? err : loop_add(r->env->loop, &r->side[CLIENT], EVENTS);
+	for (int side = BACKEND; side >= CLIENT; side--) {
+		struct loop_watch *w = &r->side[side];
+		uint32_t events = r->flow[!side].blocked ? EVENTS_OUT : EVENTS;
+		int err;
+
+		w->ready = side == CLIENT ? on_client : on_backend;
+		err = w->watched ? loop_again(r->env->loop, w, events) : loop_add(r->env->loop, w, events);
+		if (err < 0)
+			return err;
+	}
+	return 0;
 }
 
 void relay_close(struct relay *r)
 {
 	for (int side = CLIENT; side <= BACKEND; side++) {
-		/* Nobody else has these sockets, so closing them takes them out of epoll as well. */
-		loop_forget(r->env->loop, &r->side[side]);
+		/* Nobody else has these sockets, so closing them takes them out of epoll as well. Not if it is kept. */
+		(r->kept ? loop_del : loop_forget)(r->env->loop, &r->side[side]);
 		if (r->side[side].fd >= 0)
 			close(r->side[side].fd);
 		r->side[side].fd = -1;

@@ -39,6 +39,13 @@ struct relay_env {
 	 */
 	void (*done)(struct relay *r, enum relay_result result, int error);
 	struct counter bytes[2];        /* that were passed on: from clients, from backends */
+	/*
+	 * For relays that are kept, relay_keep(). unkeep: it cannot go on by splice
+	 * alone; returns once no copy of it is left, else false, and it ends.
+	 * changed: relay_keep() would tell more than it has.
+	 */
+	bool (*unkeep)(struct relay *r);
+	void (*changed)(struct relay *r);
 	uint8_t scratch[RELAY_SCRATCH]; /* holds nothing between two calls */
 };
 
@@ -64,7 +71,9 @@ struct relay {
 	};
 	struct relay_flow flow[2];
 	bool starting;
+	bool kept;       /* by splice only, through pipes of its own */
 	uint32_t active; /* seconds on the loop's clock when something last came */
+	uint32_t tag;    /* the owner's, to use as it likes */
 };
 
 struct relay_backend {
@@ -87,13 +96,52 @@ int relay_open(struct relay *r, struct relay_env *env, int client_fd, const stru
 /* Closes both sides at once. */
 void relay_close(struct relay *r);
 
+/*
+ * All that a relay is, so that another relay, maybe in another process, can go
+ * on with it. That is so between any two calls of the loop; for a relay that
+ * is kept, at any time.
+ */
+struct relay_parts {
+	int side[2];    /* the client's and the backend's descriptor */
+	int pipe[2][2]; /* from the client, from the backend: to read from, to write to; -1: none is needed */
+	bool broken[2]; /* a write to this side has failed by a reset, which cannot be seen a second time */
+};
+
+/*
+ * From now on this relay's whole state is in its descriptors at every moment,
+ * not only between two calls of the loop: so it survives even SIGKILL, if
+ * somebody else has copies of them. *ret is for looking at. A negative errno,
+ * and nothing has changed: -EAGAIN: not connected yet; -ENOMEM: no pipes, or bytes in an unfit one.
+ */
+int relay_keep(struct relay *r, struct relay_parts *ret); /* of one that is kept: only tells */
+
+/* It did not come to copies. */
+void relay_unkeep(struct relay *r);
+
+/*
+ * Takes the relay apart; it is closed then, and *ret owns the descriptors.
+ * False: the backend is not connected, and there is only the client, whose
+ * bytes are all unread.
+ */
+bool relay_give(struct relay *r, struct relay_parts *ret);
+
+/*
+ * Goes on with one that was taken apart or kept, from the next events on.
+ * Takes ownership of all descriptors, also on failure. A negative errno of
+ * epoll_ctl(2); -EBADMSG: a pipe is none; r needs no relay_close() then.
+ */
+int relay_adopt(struct relay *r, struct relay_env *env, const struct relay_parts *parts);
+
 /* Whole seconds for which nothing has come from either side; may be one too few. */
 uint32_t relay_idle(const struct relay *r);
 
-/* Between relay.c and relay_start.c: */
+/* Between relay.c, relay_keep.c and relay_start.c: */
 
 /* Both sides are connected, and the header was sent. A negative errno of epoll_ctl(2). */
 int relay_joined(struct relay *r);
+
+/* Waits for events at both sides; blocked flows also for their side to take more. A negative errno of epoll_ctl(2). */
+int relay_watch(struct relay *r);
 
 /* Forgets an attempt to connect. */
 void relay_start_free(struct relay *r);

@@ -17,8 +17,19 @@
 void relayed_new(struct env *env, int fd, const struct route *route, const struct addr *peer,
 		 const struct addr *local, const char *alpn, const uint8_t *peeked, size_t peeked_len);
 
-/* env->relay.done */
+/* env->relay.done, .unkeep and .changed */
 void relayed_done(struct relay *relay, enum relay_result result, int error);
+bool relayed_unkeep(struct relay *relay);
+void relayed_changed(struct relay *relay);
+
+/* Goes on with one that another process or worker had. Takes over the record's descriptors. store: it is to be stored at once. */
+void relayed_restore(struct env *env, struct record *r, bool store);
+
+/* Gives all of them away; of those that are not connected yet the client, as one without a verdict. */
+void relayed_give_all(struct env *env, env_take take, void *arg);
+
+/* Stores those that are older than so many milliseconds. False: it makes no sense to try more now; *ret_err is why. */
+bool relayed_store_old(struct env *env, unsigned ms, int *ret_err);
 
 /* Ends those for which nothing has come for that many seconds. */
 void relayed_sweep(struct env *env, uint32_t seconds);

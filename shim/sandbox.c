@@ -49,6 +49,8 @@ static const struct rule daemon_only[] = {
 	/* new connections, and those to backends, receivers and the service manager; a reload's new listeners */
 	{CALL(accept4)}, {CALL(accept)}, {SCMP_SYS(socket), STREAMS}, {CALL(connect)}, {CALL(bind)}, {CALL(listen)},
 	{CALL(getsockname)}, {CALL(getpeername)}, {CALL(getsockopt)}, {CALL(setsockopt)}, {CALL(shutdown)},
+	/* what goes to the service manager for safekeeping, see capsule.c */
+	{CALL(socketpair)},
 	/* relaying, the log, and the settings' file as reader.h gives it to us */
 	{CALL(read)}, {CALL(write)}, {CALL(readv)}, {CALL(writev)}, {CALL(sendto)}, {CALL(splice)}, {CALL(pipe2)},
 	{CALL(ioctl)},  /* SIOCOUTQ, FIONREAD */

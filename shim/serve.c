@@ -23,8 +23,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define TELL_MS      10000
-#define PASSED_FIRST 3 /* sd_listen_fds(3) */
+#define TELL_MS 10000
 
 struct daemon {
 	const struct options *o;
@@ -229,7 +228,7 @@ static int confine(struct daemon *d)
 }
 
 /* What needs files or rights that are given up then; after it connections and scrapes queue up. */
-static int open_all(struct daemon *d, int n_passed)
+static int open_all(struct daemon *d, int n_passed, const char *names)
 {
 	struct conf *c = d->o->conf;
 	int fd, err = take_signals(d);
@@ -241,7 +240,7 @@ static int open_all(struct daemon *d, int n_passed)
 		return err;
 	}
 	proc_open(&d->proc);
-	err = server_new(c, PASSED_FIRST, n_passed, &d->server);
+	err = server_new(c, NOTIFY_FDS_START, n_passed, names, &d->server);
 	if (err == 0)
 		err = open_metrics(d, &c->metrics, &fd);
 	if (err == 0)
@@ -261,7 +260,7 @@ static void close_all(struct daemon *d)
 		close(d->reader);
 }
 
-int serve(const struct options *o, int n_passed)
+int serve(const struct options *o, int n_passed, const char *names)
 {
 	struct daemon d = {
 		.o = o,
@@ -275,7 +274,7 @@ int serve(const struct options *o, int n_passed)
 
 	log_init(o->conf->log_level);
 	use_log(o->conf);
-	err = open_all(&d, n_passed);
+	err = open_all(&d, n_passed, names);
 	if (err == 0)
 		err = confine(&d);
 	if (err == 0)

@@ -9,9 +9,9 @@
 #include "options.h"
 
 /*
- * Serves by o->conf, with n_passed sockets of the service manager's, until a
+ * Serves by o->conf, with n_passed descriptors of the service manager's, which have these names, until a
  * signal ends it. The exit code; what went wrong was logged.
  */
-int serve(const struct options *o, int n_passed);
+int serve(const struct options *o, int n_passed, const char *names);
 
 #endif

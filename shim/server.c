@@ -1,5 +1,6 @@
 #include "server.h"
 
+#include "keep.h"
 #include "listen.h"
 #include "log.h"
 #include "pending.h"
@@ -13,17 +14,23 @@
 #include <sys/resource.h>
 
 #define FDS_PER_CONNECTION 2  /* the client's and the backend's */
+#define FDS_PER_KEPT       6  /* and two pipes */
 #define FDS_PER_WORKER     48 /* epoll, eventfd, channels, pipes */
 #define FDS_OTHER          64 /* listeners, log, config file */
 
 struct server {
 	struct conf *conf;
 	struct listen_set listeners;
+	bool stored_listeners;
 	bool passed;             /* the service manager owns the listeners' addresses */
 	struct pending *pending;
 	char slots[ROUTE_SLOTS][ROUTE_NAME_MAX + 1]; /* whose counts are where, see route.h */
 	size_t n_slots;
 	unsigned max_connections; /* of all workers */
+	struct store *store;
+	int n_inherited;         /* descriptors that were passed; until the start: */
+	const char *names;       /* theirs, and ... */
+	struct keep_inherited inherited; /* ... what they are */
 	unsigned max_fitting;    /* connections for which there are descriptors */
 	unsigned n_workers;
 	struct worker *workers[CONF_WORKERS_MAX];
@@ -64,8 +71,9 @@ static unsigned count_cpus(void)
 }
 
 /* How many connections the descriptors suffice for, after raising the soft limit as far as it goes. */
-static unsigned count_fitting(unsigned n_workers)
+static unsigned count_fitting(const struct conf *conf, unsigned n_workers)
 {
+	rlim_t each = conf->keep == CONF_KEEP_CRASH ? FDS_PER_KEPT : FDS_PER_CONNECTION;
 	struct rlimit limit;
 	rlim_t other = FDS_OTHER + (rlim_t)FDS_PER_WORKER * n_workers, n;
 
@@ -74,12 +82,12 @@ static unsigned count_fitting(unsigned n_workers)
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	getrlimit(RLIMIT_NOFILE, &limit);
-	n = limit.rlim_cur > other ? (limit.rlim_cur - other) / FDS_PER_CONNECTION : 1;
+	n = limit.rlim_cur > other ? (limit.rlim_cur - other) / each : 1;
 	return n < n_workers ? n_workers : n > CONF_CONNECTIONS_MAX ? CONF_CONNECTIONS_MAX : (unsigned)n;
 }
 
 /* Each worker's share of max-connections, at least one. */
-static unsigned share(const struct server *s, const struct conf *conf)
+static unsigned share(const struct server *s, const struct conf *conf, unsigned n_workers)
 {
 	unsigned max = conf->max_connections;
 
@@ -88,7 +96,7 @@ static unsigned share(const struct server *s, const struct conf *conf)
 			 s->max_fitting, max);
 		max = s->max_fitting;
 	}
-	return (max + s->n_workers - 1) / s->n_workers;
+	return (max + n_workers - 1) / n_workers;
 }
 
 static int open_listeners(const struct server *s, const struct conf *conf, struct listen_set *ret)
@@ -111,51 +119,102 @@ static void log_listeners(const struct server *s)
 		log_line(LOG_LEVEL_INFO, "event=listening address=%s", addr_endpoint_text(&s->listeners.v[i].addr, text));
 }
 
-static int start_workers(struct server *s)
+static unsigned wanted_workers(const struct conf *conf)
 {
-	unsigned n = s->conf->workers != 0 ? s->conf->workers : count_cpus(), max;
-	int err;
+	return conf->workers != 0 ? conf->workers : count_cpus();
+}
 
-	s->n_workers = n;
-	s->max_fitting = count_fitting(n);
-	max = share(s, s->conf);
-	s->max_connections = max * n;
-	s->n_workers = 0;
-	/* A worker admits one more before another makes room for it, and shares are rounded up. */
-	err = pending_new(s->max_fitting + 2 * n, &s->pending);
+/* Adds workers, not started yet, until there are n. */
+static int add_workers(struct server *s, struct conf *conf, const struct listen_set *listeners, unsigned n, unsigned max)
+{
+	int err = 0;
+
 	while (err == 0 && s->n_workers < n) {
-		struct worker *w = NULL;
-
-		err = worker_new(s->n_workers, s->conf, &s->listeners, s->pending, max, &w);
-		if (err == 0)
-			err = worker_start(w);
-		if (err < 0)
-			worker_free(w);
-		else
-			s->workers[s->n_workers++] = w;
+		err = worker_new(s->n_workers, conf, listeners, s->pending, s->store, max, &s->workers[s->n_workers]);
+		s->n_workers += err == 0;
 	}
-	if (err < 0)
-		log_line(LOG_LEVEL_ERROR, "event=start-failed error=\"%s\"", strerror(-err));
 	return err;
 }
 
-int server_new(struct conf *conf, int first_passed, int n_passed, struct server **ret)
+/* Starts those from the first on. */
+static int start_workers(struct server *s, unsigned first)
+{
+	int err = 0;
+
+	for (unsigned i = first; err == 0 && i < s->n_workers; i++)
+		err = worker_start(s->workers[i]);
+	return err;
+}
+
+static void restore(struct server *s, struct keep_list *list)
+{
+	if (list->n > 0)
+		log_line(LOG_LEVEL_INFO, "event=restored connections=%zu", list->n);
+	for (size_t i = 0; i < list->n; i++)
+		worker_restore(s->workers[i % s->n_workers], &list->v[i]);
+	list->n = 0;
+	keep_list_free(list);
+}
+
+static void store_listeners(struct server *s, const struct conf *conf)
+{
+	int fds[LISTEN_MAX];
+	size_t n = conf->keep == CONF_KEEP_OFF ? 0 : s->listeners.n;
+
+	if (s->passed || !store_works(s->store) || (n == 0 && !s->stored_listeners))
+		return;
+	for (size_t i = 0; i < n; i++)
+		fds[i] = s->listeners.v[i].fd;
+	store_put_listeners(s->store, fds, n);
+	s->stored_listeners = n > 0;
+}
+
+static void warn_without_store(const struct server *s, const struct conf *conf)
+{
+	if (conf->keep != CONF_KEEP_OFF && !store_works(s->store))
+		log_line(LOG_LEVEL_WARNING, "event=keep-failed error=\"nobody is there to keep connections; a restart changes that\"");
+}
+
+/* Takes the listeners that were passed, or opens what the settings say, and takes over what an earlier process of ours had of it. */
+static int take_listeners(struct server *s)
+{
+	struct keep_inherited *inherited = &s->inherited;
+	int err = 0;
+
+	s->passed = inherited->passed.n > 0;
+	if (s->passed) {
+		s->listeners = inherited->passed;
+	} else {
+		s->listeners = inherited->own;
+		err = open_listeners(s, s->conf, &s->listeners);
+	}
+	s->stored_listeners = inherited->own.n > 0;
+	listen_close(&inherited->own, &s->listeners);
+	return err;
+}
+
+int server_new(struct conf *conf, int first, int n, const char *names, struct server **ret)
 {
 	struct server *s = calloc(1, sizeof(*s));
+	struct rlimit limit;
 	int err;
 
 	if (s == NULL)
 		return -ENOMEM;
 	assign_slots(s, conf);
 	s->conf = conf_ref(conf);
-	s->passed = n_passed > 0;
-	if (s->passed) {
-		err = listen_adopt(first_passed, n_passed, &s->listeners);
-		if (err < 0)
-			log_line(LOG_LEVEL_ERROR, "event=listen-failed error=\"a passed descriptor is no listening TCP socket\"");
-	} else {
-		err = open_listeners(s, conf, &s->listeners);
-	}
+	s->n_inherited = n;
+	s->names = names;
+	s->max_fitting = count_fitting(conf, wanted_workers(conf));
+	getrlimit(RLIMIT_NOFILE, &limit);
+	/* Half of what may be on its way at a time, unix(7), is left to the hand-off. */
+	err = store_new(limit.rlim_cur / 2, &s->store);
+	if (err == 0)
+		err = keep_inherit(s->store, first, n, names, &s->inherited);
+	if (err < 0)
+		log_line(LOG_LEVEL_ERROR, "event=start-failed error=\"%s\"", strerror(-err));
+	else
+		err = take_listeners(s);
 	if (err < 0) {
 		server_stop(s);
 		return err;
@@ -166,38 +225,78 @@ int server_new(struct conf *conf, int first_passed, int n_passed, struct server 
 
 int server_start(struct server *s)
 {
-	int err = start_workers(s);
+	unsigned n = wanted_workers(s->conf), max = share(s, s->conf, n);
+	/* Room for any number of workers: one admits one more before another makes room for it, and shares are rounded up. */
+	int err = pending_new(count_fitting(s->conf, 1) + 2 * CONF_WORKERS_MAX, &s->pending);
 
+	s->max_connections = max * n;
 	if (err == 0)
-		log_listeners(s);
-	return err;
+		err = add_workers(s, s->conf, &s->listeners, n, max);
+	if (err == 0) {
+		store_listeners(s, s->conf);
+		restore(s, &s->inherited.connections);
+		/* Before the first of them moves on: what is in the store would not know. */
+		keep_forget_inherited(s->store, s->n_inherited, s->names);
+		err = start_workers(s, 0);
+	}
+	if (err < 0) {
+		log_line(LOG_LEVEL_ERROR, "event=start-failed error=\"%s\"", strerror(-err));
+		return err;
+	}
+	log_listeners(s);
+	warn_without_store(s, s->conf);
+	return 0;
+}
+
+/* Ends the workers from n on; the others take over what they had. */
+static void remove_workers(struct server *s, unsigned n)
+{
+	struct keep_list list = {0};
+
+	while (s->n_workers > n) {
+		struct worker *w = s->workers[--s->n_workers];
+
+		worker_stop(w, &list);
+		worker_add_counts(s->workers[0], w);
+		worker_free(w);
+	}
+	restore(s, &list);
 }
 
 int server_reload(struct server *s, struct conf *conf)
 {
 	struct listen_set set = s->listeners, old = s->listeners;
-	unsigned max;
-	int err;
+	unsigned n = wanted_workers(conf), before = s->n_workers, max;
+	int err = 0;
 
-	if (!s->passed) {
+	if (!s->passed)
 		err = open_listeners(s, conf, &set);
-		if (err < 0)
-			return err;
+	if (err < 0)
+		return err;
+	s->max_fitting = count_fitting(conf, n);
+	max = share(s, conf, n);
+	err = add_workers(s, conf, &set, n, max);
+	if (err == 0)
+		err = start_workers(s, before);
+	if (err < 0) {
+		log_line(LOG_LEVEL_ERROR, "event=start-failed error=\"%s\"", strerror(-err));
+		remove_workers(s, before);
+		listen_close(&set, &old);
+		return err;
 	}
-	if (conf->workers != s->conf->workers)
-		log_line(LOG_LEVEL_WARNING, "event=reload-partial error=\"another number of workers needs a restart\"");
-
 	assign_slots(s, conf);
-	max = share(s, conf);
-	s->max_connections = max * s->n_workers;
-	for (unsigned i = 0; i < s->n_workers; i++)
+	s->max_connections = max * n;
+	for (unsigned i = 0; i < before && i < n; i++)
 		worker_apply(s->workers[i], conf, &set, max);
+	remove_workers(s, n);
 	s->listeners = set;
 	listen_close(&old, &set);
+	store_listeners(s, conf);
 	conf_ref(conf);
 	conf_unref(s->conf);
 	s->conf = conf;
 	log_listeners(s);
+	warn_without_store(s, conf);
 	return 0;
 }
 
@@ -234,18 +333,29 @@ static void log_ends(const uint64_t ends[ENDS_N])
 
 void server_stop(struct server *s)
 {
+	struct keep_list list = {0};
 	uint64_t ends[ENDS_N] = {0};
+	bool keep;
 
 	if (s == NULL)
 		return;
+	keep = s->conf->keep != CONF_KEEP_OFF && s->store != NULL && store_works(s->store);
 	for (unsigned i = 0; i < s->n_workers; i++) {
-		worker_stop(s->workers[i]);
+		worker_stop(s->workers[i], keep ? &list : NULL);
 		for (int end = 0; end < ENDS_N; end++)
 			ends[end] += env_ended(worker_counts(s->workers[i]).env, (enum env_end)end);
 		worker_free(s->workers[i]);
 	}
+	if (list.n > 0) {
+		keep_store(s->store, &list);
+		store_retry(s->store);
+		if (store_barrier(s->store) < 0)
+			log_line(LOG_LEVEL_ERROR, "event=keep-failed error=\"the service manager does not answer\"");
+	}
 	if (s->n_workers > 0)
 		log_ends(ends);
+	keep_list_free(&s->inherited.connections);
+	store_free(s->store);
 	pending_free(s->pending);
 	listen_close(&s->listeners, NULL);
 	conf_unref(s->conf);

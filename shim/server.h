@@ -13,14 +13,15 @@
 struct server;
 
 /*
- * Opens the listeners, or takes the n_passed descriptors from first_passed on.
- * From here on connections queue up. Takes a reference of conf. 0, or a negative
+ * Takes the n descriptors from first on, with these names, that the service
+ * manager passed, and opens the listeners if they are not among those. From
+ * here on connections queue up. Takes a reference of conf. 0, or a negative
  * errno, which was logged.
  */
-int server_new(struct conf *conf, int first_passed, int n_passed, struct server **ret);
+int server_new(struct conf *conf, int first, int n, const char *names, struct server **ret);
 
 /*
- * Starts the workers. In between the process may give up what they do not
+ * Starts the workers, which go on with the connections of an earlier process. In between the process may give up what they do not
  * need. 0, or a negative errno, which was logged; the caller calls server_stop().
  */
 int server_start(struct server *s);
@@ -31,7 +32,7 @@ int server_start(struct server *s);
  */
 int server_reload(struct server *s, struct conf *conf);
 
-/* Fills in the routes, the workers' counts and the limit. They stay valid until server_stop(). */
+/* Fills in the routes, the workers' counts and the limit. They stay valid until the next reload or the end. */
 void server_count(const struct server *s, struct metrics *ret);
 
 /*
@@ -40,7 +41,11 @@ void server_count(const struct server *s, struct metrics *ret);
  */
 bool server_alive(struct server *s);
 
-/* Ends all workers and connections, logs how many ended in which way, and frees. Takes NULL, and one that was not started. */
+/*
+ * Ends all workers, gives the connections to the service manager for the next
+ * process or else ends them too, logs how many ended in which way, and frees.
+ * Takes NULL, and one that was not started.
+ */
 void server_stop(struct server *s);
 
 #endif

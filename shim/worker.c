@@ -7,9 +7,9 @@
 #include "passed.h"
 #include "relayed.h"
 #include "watchdog.h"
+#include "worker_parts.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -21,38 +21,8 @@
 
 #define ACCEPTS  16  /* in one go at most, then connections have their turn */
 #define SINGLES  16  /* accepted one by one, until two are tried for */
+#define STORE_MS 100 /* between two looks for connections that are old enough to be stored */
 #define PAUSE_MS 100 /* after an accept that failed for want of descriptors or memory */
-
-struct listener {
-	struct worker *worker;
-	struct loop_watch watch;
-	struct addr local; /* of what it accepts, if that is always the same */
-};
-
-struct worker {
-	struct env env;
-	unsigned number;
-	unsigned max_connections;
-	struct pending *pending;
-	struct listener listeners[LISTEN_MAX];
-	size_t n_listeners;
-	bool accepting;             /* the listeners are watched */
-	unsigned burst, singles;    /* how many to try for in one go, and after how many of one */
-	bool said_short, said_full; /* in the log, until it is over */
-	struct loop_timer pause;
-	struct loop_timer grace;    /* until one that has no verdict yet may be evicted */
-	struct loop_timer sweep;    /* for relays that are idle */
-	struct channels channels;
-
-	pthread_t thread;
-	struct loop_watch command;  /* an eventfd: see to these */
-	struct watchdog_pulse pulse;
-	atomic_bool stop, apply;
-	struct conf *new_conf;      /* for apply; these three belong to whoever waits for applied */
-	unsigned new_max_connections;
-	const struct listen_set *new_listeners;
-	sem_t applied;
-};
 
 /*
  * One more connection can be taken, at least in exchange for one that has had
@@ -64,7 +34,7 @@ static bool has_room(const struct worker *w)
 	return w->env.n < w->max_connections || (w->max_connections > 0 && conn_evictable_in(&w->env) == 0);
 }
 
-static void stop_accepting(struct worker *w)
+void worker_stop_accepting(struct worker *w)
 {
 	for (size_t i = 0; i < w->n_listeners; i++)
 		loop_del(w->env.loop, &w->listeners[i].watch);
@@ -103,7 +73,7 @@ static void on_grace_over(struct loop_timer *t)
 static void pause_accepting(struct worker *w, int error)
 {
 	counter_add(&w->env.counts.short_of_resources, 1);
-	stop_accepting(w);
+	worker_stop_accepting(w);
 	if (loop_timer_set(w->env.loop, &w->pause, PAUSE_MS) < 0)
 		start_accepting(w);
 	if (!w->said_short)
@@ -144,7 +114,7 @@ static unsigned accept_some(const struct listener *l, unsigned max)
 		if (!w->said_full)
 			log_line(LOG_LEVEL_WARNING, "event=full worker=%u connections=%u", w->number, w->env.n);
 		w->said_full = true;
-		stop_accepting(w);
+		worker_stop_accepting(w);
 		/* Or sooner, if there is room. */
 		if (conn_evictable_in(&w->env) > 0)
 			loop_timer_set(w->env.loop, &w->grace, (uint64_t)conn_evictable_in(&w->env));
@@ -212,19 +182,31 @@ static void on_sweep(struct loop_timer *t)
 	loop_timer_set(w->env.loop, t, timeout / 8);
 }
 
-static void use_conf(struct worker *w)
+static void on_storing(struct loop_timer *t)
+{
+	struct worker *w = container_of(t, struct worker, storing);
+	const struct conf *conf = w->env.conf;
+
+	if (conf->keep != CONF_KEEP_CRASH)
+		return;
+	keep_store_old(&w->env, conf->keep_after_ms, &w->said_unstored);
+	loop_timer_set(w->env.loop, t, STORE_MS);
+}
+
+void worker_use_conf(struct worker *w)
 {
 	channels_use_conf(&w->channels, w->env.conf);
 	loop_timer_set(w->env.loop, &w->sweep, 0);
+	loop_timer_set(w->env.loop, &w->storing, 0);
 }
 
-static void use_listeners(struct worker *w, const struct listen_set *set)
+void worker_use_listeners(struct worker *w, const struct listen_set *set)
 {
-	stop_accepting(w);
+	worker_stop_accepting(w);
 	for (size_t i = 0; i < w->n_listeners; i++)
 		if (!listen_has(set, w->listeners[i].watch.fd))
 			accept_some(&w->listeners[i], SOMAXCONN);
-	stop_accepting(w); /* a connection that ended at once has made room, and so started it again */
+	worker_stop_accepting(w); /* a connection that ended at once has made room, and so started it again */
 	w->n_listeners = set->n;
 	for (size_t i = 0; i < set->n; i++)
 		w->listeners[i] = (struct listener){
@@ -249,18 +231,14 @@ static void on_command(struct loop_watch *watch, uint32_t events)
 		loop_stop(w->env.loop);
 		return;
 	}
-	if (!atomic_exchange(&w->apply, false))
+	if (!atomic_exchange(&w->ordered, false))
 		return;
-	conf_unref(w->env.conf);
-	w->env.conf = conf_ref(w->new_conf);
-	w->max_connections = w->new_max_connections;
-	use_conf(w);
-	use_listeners(w, w->new_listeners);
-	sem_post(&w->applied);
+	w->order(w, w->arg);
+	sem_post(&w->done);
 }
 
 int worker_new(unsigned number, struct conf *conf, const struct listen_set *listeners,
-	       struct pending *pending, unsigned max_connections, struct worker **ret)
+	       struct pending *pending, struct store *store, unsigned max_connections, struct worker **ret)
 {
 	struct worker *w = calloc(1, sizeof(*w));
 	int err;
@@ -274,10 +252,15 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 	w->pause.expired = on_pause_over;
 	w->grace.expired = on_grace_over;
 	w->sweep.expired = on_sweep;
+	w->storing.expired = on_storing;
 	list_init(&w->env.undecided);
 	list_init(&w->env.passed);
 	list_init(&w->env.relayed);
+	list_init(&w->env.kept);
+	w->env.store = store;
 	w->env.relay.done = relayed_done;
+	w->env.relay.unkeep = relayed_unkeep;
+	w->env.relay.changed = relayed_changed;
 	w->command = (struct loop_watch){.fd = -1, .ready = on_command};
 	w->env.conf = conf_ref(conf);
 	w->env.handoff_for = handoff_for;
@@ -285,7 +268,7 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 	w->env.admit = on_admit;
 	w->env.decided = on_decided;
 	w->env.ended = on_ended;
-	sem_init(&w->applied, 0, 0);
+	sem_init(&w->done, 0, 0);
 
 	err = loop_new(&w->env.loop);
 	if (err < 0)
@@ -300,69 +283,14 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 		goto failed;
 	w->env.relay.loop = w->env.loop;
 	w->channels.loop = w->env.loop;
-	use_conf(w);
-	use_listeners(w, listeners);
+	worker_use_conf(w);
+	worker_use_listeners(w, listeners);
 	*ret = w;
 	return 0;
 
 failed:
 	worker_free(w);
 	return err;
-}
-
-static void *run(void *arg)
-{
-	struct worker *w = arg;
-	int err = loop_run(w->env.loop);
-
-	if (err < 0)
-		log_line(LOG_LEVEL_ERROR, "event=worker-failed worker=%u error=\"%s\"", w->number, strerror(-err));
-	stop_accepting(w);
-	w->max_connections = 0;
-	conn_end_all(&w->env);
-	passed_end_all(&w->env);
-	relayed_end_all(&w->env);
-	return NULL;
-}
-
-int worker_start(struct worker *w)
-{
-	return -pthread_create(&w->thread, NULL, run, w);
-}
-
-static void command(struct worker *w)
-{
-	uint64_t one = 1;
-
-	while (write(w->command.fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
-}
-
-void worker_apply(struct worker *w, struct conf *conf, const struct listen_set *listeners, unsigned max_connections)
-{
-	w->new_max_connections = max_connections;
-	w->new_conf = conf;
-	w->new_listeners = listeners;
-	w->apply = true;
-	command(w);
-	while (sem_wait(&w->applied) < 0)
-		;
-}
-
-bool worker_alive(struct worker *w)
-{
-	bool answered = watchdog_ask(&w->pulse);
-
-	if (answered)
-		command(w);
-	return answered;
-}
-
-void worker_stop(struct worker *w)
-{
-	w->stop = true;
-	command(w);
-	pthread_join(w->thread, NULL);
 }
 
 struct worker_counts worker_counts(const struct worker *w)
@@ -384,6 +312,6 @@ void worker_free(struct worker *w)
 		close(w->command.fd);
 	loop_free(w->env.loop);
 	conf_unref(w->env.conf);
-	sem_destroy(&w->applied);
+	sem_destroy(&w->done);
 	free(w);
 }

@@ -8,6 +8,7 @@
 
 #include "conf.h"
 #include "env.h"
+#include "keep.h"
 #include "listen.h"
 #include "pending.h"
 
@@ -18,10 +19,10 @@ struct worker;
 
 /*
  * Makes a worker that is not running yet. It takes a reference of conf.
- * listeners and pending outlive it. 0 or a negative errno.
+ * listeners, pending and store outlive it. 0 or a negative errno.
  */
 int worker_new(unsigned number, struct conf *conf, const struct listen_set *listeners,
-	       struct pending *pending, unsigned max_connections, struct worker **ret);
+	       struct pending *pending, struct store *store, unsigned max_connections, struct worker **ret);
 
 /* Starts its thread. Negative errno of pthread_create(3). */
 int worker_start(struct worker *w);
@@ -34,13 +35,20 @@ int worker_start(struct worker *w);
 void worker_apply(struct worker *w, struct conf *conf, const struct listen_set *listeners, unsigned max_connections);
 
 /*
+ * Goes on with a connection that another worker or process had. Takes over
+ * what is in the record. Before worker_start(), or else from another thread: then
+ * it waits until the worker has it.
+ */
+void worker_restore(struct worker *w, struct record *r);
+
+/*
  * From another thread: asks the loop for a sign of life, which takes it no
  * time. False: it has not given the one that it was asked for before.
  */
 bool worker_alive(struct worker *w);
 
-/* From another thread: ends the loop and the thread, and with it all connections. */
-void worker_stop(struct worker *w);
+/* From another thread: ends the loop and the thread, and with it all connections; or, if list is not NULL, puts them into it. */
+void worker_stop(struct worker *w, struct keep_list *list);
 
 /* What is counted in a worker: for any thread, at any time until worker_free(). */
 struct worker_counts {
@@ -50,6 +58,9 @@ struct worker_counts {
 };
 
 struct worker_counts worker_counts(const struct worker *w);
+
+/* From the thread that calls worker_free(): w counts for gone too, which is stopped. */
+void worker_add_counts(struct worker *w, const struct worker *gone);
 
 /* Of a worker that is not running. Takes NULL. */
 void worker_free(struct worker *w);

@@ -139,7 +139,7 @@ def test_a_passed_descriptor_that_is_no_listener_is_refused(tmp_path):
     process, _ = start_with_sockets(tmp_path, pair[:1], ["--web", "127.0.0.1:1"])
     _, errors = process.communicate(timeout=20)
     assert process.returncode == SYSTEM
-    assert b"no listening TCP socket" in errors
+    assert b"event=stored-refused descriptor=3" in errors and b"nothing to listen on" in errors
 
 
 def test_sighup_without_a_file_changes_nothing(tmp_path):

@@ -113,6 +113,7 @@ static void set_up(struct fixture *f, bool receiver)
 	list_init(&f->env->undecided);
 	list_init(&f->env->passed);
 	list_init(&f->env->relayed);
+	list_init(&f->env->kept);
 	assert_int_equal(loop_new(&f->env->loop), 0);
 	f->env->relay.loop = f->env->loop;
 	f->env->relay.done = relayed_done;

@@ -123,7 +123,8 @@ static void passed_listeners_are_adopted_and_made_non_blocking(void **state)
 	(void)state;
 	assert_int_equal(second, first + 1);
 	assert_int_equal(fcntl(first, F_SETFL, 0), 0);
-	assert_int_equal(listen_adopt(first, 2, &set), 0);
+	assert_int_equal(listen_adopt(first, &set), 0);
+	assert_int_equal(listen_adopt(first + 1, &set), 0);
 	assert_int_equal(set.n, 2);
 	assert_int_not_equal(fcntl(first, F_GETFL) & O_NONBLOCK, 0);
 	assert_true(addr_endpoint_equal(&set.v[0].addr, &a));
@@ -141,13 +142,14 @@ static void what_is_no_listening_tcp_socket_is_not_adopted(void **state)
 	un = unix_listen("s", SOCK_STREAM, 1);
 	tcp_pair(pair);
 	assert_int_equal(pipe(p), 0);
-	assert_int_equal(listen_adopt(pair[0], 1, &set), -EINVAL);
-	assert_int_equal(listen_adopt(udp, 1, &set), -EINVAL);
-	assert_int_equal(listen_adopt(un, 1, &set), -EINVAL);
-	assert_int_equal(listen_adopt(p[0], 1, &set), -EINVAL);
-	assert_int_equal(listen_adopt(1000, 1, &set), -EINVAL);
-	assert_int_equal(listen_adopt(3, LISTEN_MAX + 1, &set), -EINVAL);
+	assert_int_equal(listen_adopt(pair[0], &set), -EINVAL);
+	assert_int_equal(listen_adopt(udp, &set), -EINVAL);
+	assert_int_equal(listen_adopt(un, &set), -EINVAL);
+	assert_int_equal(listen_adopt(p[0], &set), -EINVAL);
+	assert_int_equal(listen_adopt(1000, &set), -EINVAL);
 	assert_int_equal(set.n, 5);
+	set.n = LISTEN_MAX;
+	assert_int_equal(listen_adopt(un, &set), -ENOSPC);
 	close(un);
 	close(udp);
 	close(pair[0]);
@@ -181,7 +183,7 @@ static void what_is_accepted_has_keepalive(void **state)
 	assert_true(keeps_alive(set.v[0].fd, &ours));
 	listen_close(&set, NULL);
 	assert_false(keeps_alive(fd, &passed));
-	assert_int_equal(listen_adopt(fd, 1, &set), 0);
+	assert_int_equal(listen_adopt(fd, &set), 0);
 	assert_true(keeps_alive(fd, &passed));
 	listen_close(&set, NULL);
 }

@@ -120,6 +120,7 @@ static int listen_fds(const char *pid, const char *fds, int n)
 
 	assert_true(child >= 0);
 	if (child == 0) {
+		char *names;
 		int ret;
 
 		for (int fd = 3; fd < 100; fd++)
@@ -133,12 +134,19 @@ static int listen_fds(const char *pid, const char *fds, int n)
 		if (fds != NULL)
 			setenv("LISTEN_FDS", fds, 1);
 		setenv("LISTEN_FDNAMES", "a:b", 1);
-		ret = notify_listen_fds();
+		ret = notify_listen_fds(&names);
 		if (getenv("LISTEN_PID") != NULL || getenv("LISTEN_FDS") != NULL || getenv("LISTEN_FDNAMES") != NULL)
 			_exit(101);
 		for (int i = 0; i < ret; i++)
 			if (fcntl(3 + i, F_GETFD) != FD_CLOEXEC)
 				_exit(102);
+		if ((names != NULL) != (ret > 0))
+			_exit(103);
+		for (const char *name = names; name != NULL && name - names < 100 && ret > 0; name = NULL)
+			if (strcmp(name, "a") != 0 || (ret > 1 && strcmp(notify_next_name(name), "b") != 0) ||
+			    (ret > 2 && strcmp(notify_next_name(notify_next_name(name)), "unknown") != 0))
+				_exit(104);
+		free(names);
 		_exit(ret);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -168,7 +176,7 @@ static void nonsense_about_descriptors_gives_none(void **state)
 	assert_int_equal(listen_fds("own", "0", 0), 0);
 	assert_int_equal(listen_fds("own", "-1", 0), 0);
 	assert_int_equal(listen_fds("own", "x", 0), 0);
-	assert_int_equal(listen_fds("own", "65", 70), 0);
+	assert_int_equal(listen_fds("own", "65537", 70), 0);
 	assert_int_equal(listen_fds("own", "99999999999999999999", 1), 0);
 	assert_int_equal(listen_fds("own", "2", 1), 0);
 }

@@ -20,6 +20,7 @@ struct fixture {
 	struct conf *conf;
 	struct listen_set listeners;
 	struct pending *pending;
+	struct store *store;
 	struct worker *worker;
 	struct addr_endpoint web;
 	int web_listener;
@@ -45,15 +46,17 @@ static void set_up(struct fixture *f, unsigned max_connections)
 	assert_int_equal(conf_set(f->conf, "shim", "max-pending-per-ip", "3", &err), 0);
 	listeners_open(&f->listeners);
 	assert_int_equal(pending_new(100, &f->pending), 0);
-	assert_int_equal(worker_new(0, f->conf, &f->listeners, f->pending, max_connections, &f->worker), 0);
+	assert_int_equal(store_new(1000, &f->store), 0);
+	assert_int_equal(worker_new(0, f->conf, &f->listeners, f->pending, f->store, max_connections, &f->worker), 0);
 	assert_int_equal(worker_start(f->worker), 0);
 }
 
 static void tear_down(struct fixture *f)
 {
-	worker_stop(f->worker);
+	worker_stop(f->worker, NULL);
 	worker_free(f->worker);
 	pending_free(f->pending);
+	store_free(f->store);
 	listen_close(&f->listeners, NULL);
 	conf_unref(f->conf);
 	close(f->web_listener);
@@ -126,12 +129,12 @@ static void a_client_has_no_more_than_its_share_without_a_verdict(void **state)
 	assert_eof(clients[3]);
 	for (int i = 0; i < 4; i++)
 		close(clients[i]);
-	worker_stop(f.worker);
+	worker_stop(f.worker, NULL);
 	counts = worker_counts(f.worker);
 	assert_int_equal(env_ended(counts.env, END_TOO_MANY_PENDING), 1);
 	assert_int_equal(env_ended(counts.env, END_CLIENT_GONE) + env_ended(counts.env, END_STOPPED), 3);
 	worker_free(f.worker);
-	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, 10, &f.worker), 0);
+	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, f.store, 10, &f.worker), 0);
 	assert_int_equal(worker_start(f.worker), 0);
 	tear_down(&f);
 }
@@ -225,10 +228,10 @@ static void when_all_is_full_the_oldest_without_a_verdict_makes_room(void **stat
 	close(waiting[1]);
 	close(relayed);
 	close(web);
-	worker_stop(f.worker);
+	worker_stop(f.worker, NULL);
 	assert_int_equal(env_ended(worker_counts(f.worker).env, END_EVICTED), 1);
 	worker_free(f.worker);
-	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, 3, &f.worker), 0);
+	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, f.store, 3, &f.worker), 0);
 	assert_int_equal(worker_start(f.worker), 0);
 	tear_down(&f);
 }
@@ -405,10 +408,10 @@ static void idle_relays_end_once_a_reload_says_when(void **state)
 	close(web);
 	close(busy);
 	close(busy_web);
-	worker_stop(f.worker);
+	worker_stop(f.worker, NULL);
 	assert_int_equal(env_ended(worker_counts(f.worker).env, END_IDLE_TIMEOUT), 1);
 	worker_free(f.worker);
-	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, 10, &f.worker), 0);
+	assert_int_equal(worker_new(0, f.conf, &f.listeners, f.pending, f.store, 10, &f.worker), 0);
 	assert_int_equal(worker_start(f.worker), 0);
 	tear_down(&f);
 	conf_unref(conf);
@@ -436,13 +439,13 @@ static void a_worker_gives_signs_of_life_as_long_as_its_loop_turns(void **state)
 	assert_served(&f, &f.listeners);
 	assert_true(answers(f.worker));
 
-	assert_int_equal(worker_new(1, f.conf, &f.listeners, f.pending, 10, &w), 0);
+	assert_int_equal(worker_new(1, f.conf, &f.listeners, f.pending, f.store, 10, &w), 0);
 	assert_true(worker_alive(w)); /* not asked before */
 	for (int i = 0; i < 5; i++)
 		assert_false(worker_alive(w)); /* its loop does not turn yet */
 	assert_int_equal(worker_start(w), 0);
 	assert_true(answers(w));
-	worker_stop(w);
+	worker_stop(w, NULL);
 	worker_free(w);
 	tear_down(&f);
 }
@@ -480,7 +483,7 @@ static void a_worker_that_cannot_be_made_leaves_nothing_behind(void **state)
 		int before = count_fds();
 
 		fail_calls(cases[i].call, cases[i].good, 1, cases[i].error);
-		assert_int_equal(worker_new(1, f.conf, &f.listeners, f.pending, 10, &w), -cases[i].error);
+		assert_int_equal(worker_new(1, f.conf, &f.listeners, f.pending, f.store, 10, &w), -cases[i].error);
 		assert_ptr_equal(w, state);
 		assert_int_equal(count_fds(), before);
 	}
