@@ -23,8 +23,8 @@ def box(fresh):
     return fresh(OPTIONS, modules=MODULES)
 
 
-def metrics(box, sender):
-    """{name{labels}: value} of ours, as mod_http_openmetrics shows them to a collector at 127.0.0.1."""
+def fetch_metrics(sender):
+    """What mod_http_openmetrics shows to a collector at 127.0.0.1."""
     conn = tls(hand_over(sender, alpn=b"http/1.1", source=("127.0.0.1", 40001), dest=("127.0.0.1", 443))[0],
                "one.example", "http/1.1")
     conn.sendall(b"GET /metrics HTTP/1.1\r\nHost: one.example\r\nConnection: close\r\n\r\n")
@@ -33,7 +33,12 @@ def metrics(box, sender):
         while piece := conn.recv(65536):
             answer += piece
     assert answer.startswith(b"HTTP/1.1 200 "), answer
-    found = re.findall(r"^prosody_mod_net_fdpass__(\S+) (\S+)$", answer.decode(), re.M)
+    return answer.decode()
+
+
+def metrics(sender):
+    """{name{labels}: value} of ours."""
+    found = re.findall(r"^prosody_mod_net_fdpass__(\S+) (\S+)$", fetch_metrics(sender), re.M)
     return {name: float(value) for name, value in found if "_created" not in name}
 
 
@@ -77,7 +82,7 @@ def reset(client):
 
 def test_statistics_show_what_became_of_connections(box):
     sender = Sender(box.socket)
-    before = metrics(box, sender)
+    before = metrics(sender)
     assert before["adopted_total{service=\"https\"}"] == 1
     make_one_of_each(box, sender)
     client, accepted = tcp_pair()
@@ -86,7 +91,7 @@ def test_statistics_show_what_became_of_connections(box):
     sender.send(message(unique), accepted.fileno())
     assert sender.answers(1) == {unique: "A"}
     second = Sender(box.socket)
-    after = metrics(box, second)
+    after = metrics(second)
     assert after["adopted_total{service=\"c2s_direct_tls\"}"] == 3
     assert after["adopted_total{service=\"https\"}"] == 2
     assert after["repeated_total"] == 1
@@ -120,7 +125,7 @@ def test_statistics_count_what_has_to_be_sent_again(fresh):
     verdicts = list(answers.values())
     box.wait_until(lambda: hand_over(sender)[1] == "A")
     # Of the others some had no client any more when they were looked at.
-    seen = metrics(box, sender)
+    seen = metrics(sender)
     assert seen["retried_total"] >= verdicts.count("R") > 0
     assert seen['adopted_total{service="c2s_direct_tls"}'] + seen["gone_total"] > verdicts.count("A") > 0
 
@@ -135,7 +140,7 @@ def test_statistics_count_a_stranger(fresh):
         os.seteuid(0)
     with pytest.raises(EOFError):
         stranger.answers(1)
-    assert metrics(box, Sender(box.socket))['refused_total{reason="user"}'] == 1
+    assert metrics(Sender(box.socket))['refused_total{reason="user"}'] == 1
 
 
 def test_everything_works_without_statistics(fresh):
@@ -179,7 +184,7 @@ def test_counts_and_command_outlive_a_reload(box):
     sender = Sender(box.socket)
     assert hand_over(sender)[1] == "A"
     assert table_row(status(box), "c2s_direct_tls")[2] == "4"
-    assert metrics(box, sender)['adopted_total{service="c2s_direct_tls"}'] == 4
+    assert metrics(sender)['adopted_total{service="c2s_direct_tls"}'] == 4
     shell(box, "module unload net_fdpass")
     done = subprocess.run(["prosodyctl", "--config", box.dir / "prosody.cfg.lua", "shell", "fdpass", "status"],
                           capture_output=True, text=True)
@@ -216,7 +221,7 @@ def test_ports_for_proxies_are_counted_and_listed(fresh):
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 sock.sendall(start)
                 assert sock.recv(1) == b""
-        seen = metrics(box, Sender(box.socket))
+        seen = metrics(Sender(box.socket))
         assert seen['adopted_total{service="c2s_direct_tls"}'] == 1
         for reason in ("proxy", "header", "header-timeout"):
             assert seen[f'refused_total{{reason="{reason}"}}'] == 1
