@@ -1,6 +1,6 @@
 # xmpp443: XMPP and the web on one port.
 #
-#   make               build the shim and the Lua module into build/
+#   make               build the shim, the Lua module and xmpp443-check into build/
 #   sudo make demo     show the whole thing with a real Prosody and a real nginx
 #   sudo make check    run every test
 #   sudo make install  into PREFIX (/usr/local), with DESTDIR in front
@@ -35,7 +35,7 @@ UNITS := addr hello http log loop proc sandbox reader notify watchdog pending pi
 UNIT_OBJS := $(UNITS:%=$(B)/shim/%.o)
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo scm)
 
-all: $(B)/xmpp443-shim $(B)/fdpass.so
+all: $(B)/xmpp443-shim $(B)/fdpass.so $(B)/xmpp443-check
 
 $(B)/xmpp443-shim: $(UNIT_OBJS) $(B)/shim/main.o
 	$(CC) $(ALL_CFLAGS) -pie $(ALL_LDFLAGS) -o $@ $^ -linih -lseccomp -pthread
@@ -113,7 +113,7 @@ SYSTEMD_254 = $(shell test $(SYSTEMD_VERSION) -lt 254 || echo yes)
 DROPINDIR = $(UNITDIR)/xmpp443-shim.service.d
 INSTALL_UNIT = sed 's|@SBINDIR@|$(SBINDIR)|' $(1) > $(2)
 
-install: install-shim install-plugin
+install: install-shim install-plugin install-check
 
 install-shim: $(B)/xmpp443-shim
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR) \
@@ -134,7 +134,7 @@ install-plugin: $(B)/fdpass.so
 	install -m 644 prosody-plugin/mod_net_fdpass/*.lua $(B)/fdpass.so $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass/
 
 # The settings stay if they are not as they were shipped.
-uninstall:
+uninstall: uninstall-check
 	rm -f $(DESTDIR)$(SBINDIR)/xmpp443-shim $(DESTDIR)$(MANDIR)/man8/xmpp443-shim.8 \
 		$(DESTDIR)$(MANDIR)/man5/xmpp443-shim.conf.5 $(DESTDIR)$(UNITDIR)/xmpp443-shim.socket \
 		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(DROPINDIR)/systemd-254.conf \
@@ -144,6 +144,7 @@ uninstall:
 	for d in $(DROPINDIR) $(EXAMPLEDIR) $(dir $(EXAMPLEDIR)) $(CONFDIR); do \
 		rmdir $(DESTDIR)$$d 2>/dev/null || true; done
 
+include check/check.mk
 include tests/unit/unit.mk
 include tests/bench/bench.mk
 include tests/fuzz/fuzz.mk

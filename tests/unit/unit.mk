@@ -11,7 +11,7 @@ comma ?= ,
 UNIT_WRAPPED := malloc calloc realloc strdup open_memstream accept4 getrandom pipe2 socket sendmsg send splice epoll_ctl epoll_create1 fcntl
 UNIT_LDFLAGS := $(UNIT_WRAPPED:%=-Wl$(comma)--wrap=%)
 
-unit: $(UNIT_TEST_PROGRAMS)
+unit: $(UNIT_TEST_PROGRAMS) $(CHECK_TESTS)
 
 $(B)/tests/%.o: tests/unit/%.c
 	@mkdir -p $(@D)
@@ -22,7 +22,7 @@ $(UNIT_TEST_PROGRAMS): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/support.o $(UNITS
 
 # All of them run, also after one that failed.
 check-unit: unit
-	@failed=; for t in $(UNIT_TEST_PROGRAMS); do echo "== $$t"; $$t || failed="$$failed $$t"; done; \
+	@failed=; for t in $(UNIT_TEST_PROGRAMS) $(CHECK_TESTS); do echo "== $$t"; $$t || failed="$$failed $$t"; done; \
 	tests/unit/pp2_decode.py $(B)/tests/test_pp2 || failed="$$failed pp2_decode.py"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
