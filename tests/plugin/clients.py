@@ -29,7 +29,7 @@ def hand_over(sender, **fields):
 
 def tls(client, host, *alpn, version=None):
     """Does the handshake. alpn: the protocols to offer, xmpp-client unless given; None for no list."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if version:
@@ -77,7 +77,7 @@ def still_open(client):
 
 def hello(host, alpn="xmpp-client"):
     """The bytes of a ClientHello."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols([alpn])
     outgoing = ssl.MemoryBIO()
     try:
