@@ -2,6 +2,7 @@ std = "lua54"
 max_line_length = 150
 
 files["prosody-plugin/"] = {
+	std = "lua52";
 	read_globals = { "prosody" };
 	globals = {
 		module = {

@@ -53,8 +53,9 @@ static int queue_push(lua_State *L)
 	}
 
 	lua_getuservalue(L, 1);
+	lua_pushinteger(L, q->first + q->length); /* lua_rawseti() of Lua 5.2 takes no more than an int */
 	lua_pushvalue(L, 2);
-	lua_rawseti(L, -2, q->first + q->length);
+	lua_rawset(L, -3);
 	if (q->length++ == 0)
 		eventfd_write(q->fd, 1); /* from 0 it cannot fail */
 	lua_pushinteger(L, q->length);
@@ -75,9 +76,11 @@ static int queue_accept(lua_State *L)
 	}
 
 	lua_getuservalue(L, 1);
-	lua_rawgeti(L, -1, q->first);
+	lua_pushinteger(L, q->first);
+	lua_rawget(L, -2);
+	lua_pushinteger(L, q->first);
 	lua_pushnil(L);
-	lua_rawseti(L, -3, q->first);
+	lua_rawset(L, -4);
 	q->first++;
 	if (--q->length == 0) {
 		q->first = 1;

@@ -167,7 +167,9 @@ local function flush_answers(sender)
 	while sender.watch and answers[1] do
 		local n = math.min(#answers, answers_per_packet);
 		if not send_answers(sender, table.concat(answers, "", 1, n)) or sender.broken then break; end
-		table.move(answers, n + 1, #answers + n, 1);
+		for i = 1, #answers do
+			answers[i] = answers[i + n];
+		end
 	end
 	if not sender.answers[1] then
 		release_held(sender);

@@ -7,6 +7,7 @@
 #include <lua.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -102,7 +103,7 @@ static int fdsend_send(lua_State *L)
 	count = lua_rawlen(L, 3);
 	luaL_argcheck(L, count <= MAX_FDS, 3, "too many");
 	for (size_t i = 0; i < count; i++) {
-		lua_rawgeti(L, 3, (lua_Integer)i + 1);
+		lua_rawgeti(L, 3, (int)i + 1);
 		fds[i] = (int)luaL_checkinteger(L, -1);
 	}
 	if (count > 0) {

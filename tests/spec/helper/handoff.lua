@@ -3,6 +3,10 @@
 local socket = require "socket";
 local fdsend = require "fdsend";
 
+if not string.pack then -- Lua 5.2
+	require "compat53";
+end
+
 local handoff = {};
 
 handoff.signature = "\r\n\r\n\0\r\nQUIT\n";
