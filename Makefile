@@ -4,6 +4,7 @@
 #   sudo make demo     show the whole thing with a real Prosody and a real nginx
 #   sudo make check    run every test
 #   sudo make install  into PREFIX (/usr/local), with DESTDIR in front
+#   make rock          pack the Prosody side for luarocks into build/rocks/
 #   make deps          install the Debian packages that building needs, if any is missing
 #
 # SAN=1 builds with AddressSanitizer and UBSan into build/san/.
@@ -73,6 +74,18 @@ $(B)/tables: tests/manual/tables.c $(UNIT_OBJS)
 
 check-manual: $(B)/tables $(B)/xmpp443-shim
 	tests/manual/compare $^
+
+# The Prosody side for luarocks, in a directory that can be a server for "luarocks --server" and "prosodyctl install --server".
+# A source rock is a zip file of a rockspec and the archive it names. ("luarocks pack" would want to fetch that from somewhere.)
+ROCK := xmpp443-scm-1
+rock:
+	rm -rf $(B)/rocks
+	mkdir -p $(B)/rocks
+	tar -czf $(B)/rocks/$(ROCK).tar.gz --transform 's|^|$(ROCK)/|' --owner=0 --group=0 \
+		lua-module prosody-plugin $(ROCK).rockspec LICENSE README.md
+	zip -q -j -m $(B)/rocks/$(ROCK).src.rock $(B)/rocks/$(ROCK).tar.gz
+	zip -q $(B)/rocks/$(ROCK).src.rock $(ROCK).rockspec
+	luarocks-admin --lua-version=$(LUA_VERSION) make-manifest $(B)/rocks
 
 deps:
 	tests/deps build
@@ -149,4 +162,4 @@ include tests/unit/unit.mk
 include tests/bench/bench.mk
 include tests/fuzz/fuzz.mk
 
-.PHONY: all proof deps demo check check-spec check-manual clean install install-shim install-plugin uninstall
+.PHONY: all proof rock deps demo check check-spec check-manual clean install install-shim install-plugin uninstall

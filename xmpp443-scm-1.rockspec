@@ -3,7 +3,8 @@ package = "xmpp443"
 version = "scm-1"
 
 source = {
-	url = ".";
+	-- "make rock" makes it, and packs it together with this file.
+	url = "xmpp443-scm-1.tar.gz";
 }
 
 description = {
