@@ -50,7 +50,8 @@ static enum flow_result flow_break(struct relay *r, int from)
 static enum flow_result flow_stalls(struct relay *r, int from)
 {
 	if (errno != EAGAIN) {
-		r->flow[from].broken = errno != EPIPE;
+		/* tcp_reset() in net/ipv4/tcp_input.c: EPIPE is a reset by one who had half closed, but a Unix backend's orderly end. */
+		r->flow[from].broken = errno != EPIPE || from == BACKEND;
 		if (r->kept && r->flow[from].broken)
 			r->env->changed(r);
 		return flow_break(r, from);
@@ -296,9 +297,9 @@ static void on_side(struct relay *r, int side, uint32_t events)
 	/* What waited for this side to take more may find its own source's end behind it. */
 	if (!reset && !to->ended && to->blocked && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)))
 		reset = flow_run(r, !side, EPOLLHUP);
-	/* An error on a side from which nothing is to come any more shows only here. */
-	if (!reset && (events & EPOLLERR) && from->ended && !to->ended) {
-		close_with_reset(r->side[!side].fd);
+	/* An error on a side from which nothing is to come any more shows only here, or in a write to it. */
+	if (!reset && from->ended && (to->ended ? from->broken || to->broken : (events & EPOLLERR) != 0)) {
+		close_with_reset(r->side[from->broken ? side : !side].fd);
 		reset = true;
 	}
 

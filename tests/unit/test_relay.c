@@ -514,6 +514,25 @@ static void a_clients_reset_after_its_half_close_reaches_the_backend(void **stat
 }
 
 /* A web server that has answered and closes while the client is still sending. */
+static void a_clients_reset_after_its_half_close_is_one_though_a_write_finds_it(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	set_up_joined(&f);
+	assert_int_equal(shutdown(f.client, SHUT_WR), 0);
+	run_for(f.loop, 10);
+	assert_eof(f.backend);
+	assert_int_equal(send(f.backend, "x", 1, 0), 1); /* its event comes first */
+	close_reset(f.client);
+	f.client = -1;
+	run_until(f.loop, &f.done);
+	assert_int_equal(f.result, RELAY_RESET);
+	run_for(f.loop, 10);
+	assert_int_equal(send(f.backend, "x", 1, MSG_NOSIGNAL), -1);
+	tear_down(&f);
+}
+
 static void an_answer_is_delivered_though_the_backend_takes_no_more(void **state)
 {
 	struct fixture f;
@@ -1000,6 +1019,7 @@ int main(void)
 		TEST(a_backends_reset_reaches_the_client),
 		TEST(a_backends_reset_reaches_a_client_that_has_just_sent_something),
 		TEST(a_clients_reset_after_its_half_close_reaches_the_backend),
+		TEST(a_clients_reset_after_its_half_close_is_one_though_a_write_finds_it),
 		TEST(an_answer_is_delivered_though_the_backend_takes_no_more),
 		TEST(a_relay_can_be_freed_at_any_time_and_leaves_nothing_behind),
 		TEST(an_idle_relay_is_small),
