@@ -8,12 +8,19 @@
 
 #include <stddef.h>
 
+struct channel {
+	struct handoff *handoff;
+	int logged;     /* the state that the log told last, as handoff_state() */
+	unsigned lines; /* about it in the log in this minute */
+};
+
 struct channels {
 	struct loop *loop; /* this and the number of the worker, for the log, are filled in by the owner */
 	unsigned worker;
 	struct handoff_counts counts;
-	struct handoff *v[CONF_ROUTES_MAX];
+	struct channel v[CONF_ROUTES_MAX];
 	size_t n;
+	struct loop_timer minute; /* runs while something was logged in it */
 };
 
 /* The channel to that receiver, opened if there is none yet; NULL: no memory, or too many receivers. */

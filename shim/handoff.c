@@ -366,6 +366,11 @@ const struct addr_endpoint *handoff_path(const struct handoff *h)
 	return &h->path;
 }
 
+int handoff_state(const struct handoff *h)
+{
+	return h->error;
+}
+
 void handoff_set_max_held(struct handoff *h, unsigned max_held)
 {
 	h->max_held = max_held;

@@ -89,6 +89,7 @@ void handoff_submit(struct handoff *h, struct handoff_item *item);
 void handoff_forget(struct handoff_item *item);
 
 const struct addr_endpoint *handoff_path(const struct handoff *h);
+int handoff_state(const struct handoff *h); /* 0: up; negative errno: away */
 void handoff_set_max_held(struct handoff *h, unsigned max_held);
 bool handoff_is_idle(const struct handoff *h); /* nothing held, nothing unanswered */
 
