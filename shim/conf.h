@@ -37,7 +37,8 @@ struct conf {
 	unsigned workers; /* 0: one per CPU this process may use */
 	unsigned hello_timeout_ms;
 	unsigned connect_timeout_ms;
-	unsigned idle_timeout_ms; /* of a relay; 0: off */
+	unsigned idle_timeout_ms;        /* of a relay; 0: off */
+	unsigned half_closed_timeout_ms; /* of a relay of which one side has ended; 0: off */
 	unsigned max_connections;
 	unsigned max_pending_per_ip;
 	unsigned max_held;

@@ -233,6 +233,7 @@ const struct conf_key conf_keys[] = {
 	{SHIM,  "hello-timeout",      "time",          "10s",   .set = set_time, .at = OF(hello_timeout_ms), .min = 1},
 	{SHIM,  "connect-timeout",    "time",          "5s",    .set = set_time, .at = OF(connect_timeout_ms), .min = 1},
 	{SHIM,  "idle-timeout",       "time | off",    "off",   .set = set_time_or_off, .at = OF(idle_timeout_ms), .min = 1000},
+	{SHIM,  "half-closed-timeout", "time | off",   "10m",   .set = set_time_or_off, .at = OF(half_closed_timeout_ms), .min = 1000},
 	{SHIM,  "trusted-proxies",    "prefix ...",    NULL,    .set = set_list, .add = add_trusted},
 	{SHIM,  "max-connections",    "number",        "20000", .set = set_number, .at = OF(max_connections), .min = 1, .max = CONF_CONNECTIONS_MAX},
 	{SHIM,  "max-pending-per-ip", "number",        "64",    .set = set_number, .at = OF(max_pending_per_ip), .min = 1, .max = 1000000},

@@ -362,6 +362,11 @@ void relay_close(struct relay *r)
 	r->pipe[CLIENT] = r->pipe[BACKEND] = NULL;
 }
 
+bool relay_half_closed(const struct relay *r)
+{
+	return r->flow[CLIENT].ended || r->flow[BACKEND].ended;
+}
+
 uint32_t relay_idle(const struct relay *r)
 {
 	uint32_t begun = (uint32_t)(loop_now(r->env->loop) / 1000) - r->active;

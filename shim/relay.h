@@ -132,6 +132,9 @@ bool relay_give(struct relay *r, struct relay_parts *ret);
  */
 int relay_adopt(struct relay *r, struct relay_env *env, const struct relay_parts *parts);
 
+/* One side has ended, and the other one goes on. */
+bool relay_half_closed(const struct relay *r);
+
 /* Whole seconds for which nothing has come from either side; may be one too few. */
 uint32_t relay_idle(const struct relay *r);
 

@@ -294,27 +294,34 @@ void relayed_give_all(struct env *env, env_take take, void *arg)
 			give(container_of(lists[i]->next, struct relayed, link), take, arg);
 }
 
-static void sweep(struct list *list, uint32_t seconds, enum env_end how)
+static void sweep(struct list *list, uint32_t seconds, uint32_t half_closed)
 {
 	struct list *next;
 
 	for (struct list *l = list->next; l != list; l = next) {
 		struct relayed *r = container_of(l, struct relayed, link);
+		uint32_t idle = relay_idle(&r->relay);
 
 		next = l->next;
-		if (relay_idle(&r->relay) >= seconds)
-			end(r, how, 0);
+		if ((seconds > 0 && idle >= seconds) || (half_closed > 0 && idle >= half_closed && relay_half_closed(&r->relay)))
+			end(r, END_IDLE_TIMEOUT, 0);
 	}
 }
 
-void relayed_sweep(struct env *env, uint32_t seconds)
+void relayed_sweep(struct env *env, uint32_t seconds, uint32_t half_closed)
 {
-	sweep(&env->relayed, seconds, END_IDLE_TIMEOUT);
-	sweep(&env->kept, seconds, END_IDLE_TIMEOUT);
+	sweep(&env->relayed, seconds, half_closed);
+	sweep(&env->kept, seconds, half_closed);
+}
+
+static void end_all(struct list *list)
+{
+	while (!list_empty(list))
+		end(container_of(list->next, struct relayed, link), END_STOPPED, 0);
 }
 
 void relayed_end_all(struct env *env)
 {
-	sweep(&env->relayed, 0, END_STOPPED);
-	sweep(&env->kept, 0, END_STOPPED);
+	end_all(&env->relayed);
+	end_all(&env->kept);
 }

@@ -31,8 +31,11 @@ void relayed_give_all(struct env *env, env_take take, void *arg);
 /* Stores those that are older than so many milliseconds. False: it makes no sense to try more now; *ret_err is why. */
 bool relayed_store_old(struct env *env, unsigned ms, int *ret_err);
 
-/* Ends those for which nothing has come for that many seconds. */
-void relayed_sweep(struct env *env, uint32_t seconds);
+/*
+ * Ends those for which nothing has come for that many seconds, those of which
+ * one side has ended after half_closed seconds. 0: never.
+ */
+void relayed_sweep(struct env *env, uint32_t seconds, uint32_t half_closed);
 
 /* Ends all of them. */
 void relayed_end_all(struct env *env);

@@ -174,12 +174,12 @@ static void on_ended(struct env *env)
 static void on_sweep(struct loop_timer *t)
 {
 	struct worker *w = container_of(t, struct worker, sweep);
-	unsigned timeout = w->env.conf->idle_timeout_ms;
+	unsigned idle = w->env.conf->idle_timeout_ms, half = w->env.conf->half_closed_timeout_ms;
 
-	if (timeout == 0)
+	if (idle == 0 && half == 0)
 		return;
-	relayed_sweep(&w->env, (timeout + 999) / 1000);
-	loop_timer_set(w->env.loop, t, timeout / 8);
+	relayed_sweep(&w->env, (idle + 999) / 1000, (half + 999) / 1000);
+	loop_timer_set(w->env.loop, t, (idle == 0 || (half > 0 && half < idle) ? half : idle) / 8);
 }
 
 static void on_storing(struct loop_timer *t)

@@ -45,6 +45,28 @@ def test_a_relay_without_a_byte_for_too_long_is_closed_on_both_sides(world, new_
     until(lambda: shim.sockets() == before, "both sides to be closed")
 
 
+def test_a_client_that_has_gone_is_not_kept_for_a_backend_that_does_not_notice(world, new_shim, port):
+    noticed = queue.Queue()
+
+    def serve(sock):
+        read_all(sock)
+        noticed.put(sock)
+        time.sleep(60)  # and does not end its own side
+
+    with Backend(world.server, ("127.0.0.1", 0), serve) as backend:
+        shim = new_shim(port, web=backend.address(), web_options=BARE, shim={"half-closed-timeout": "2s"})
+        before = shim.sockets()
+        with world.connect(port=port) as silent:  # one that has not ended stays
+            silent.sendall(b"hello\n")
+            with world.connect(port=port) as sock:
+                peer = "%s:%d" % sock.getsockname()
+                sock.sendall(b"hello\n")
+            noticed.get(timeout=60)
+            shim.wait_event(event="closed", reason="idle-timeout", peer=peer)
+            until(lambda: shim.sockets() == before + 2, "both sides to be closed")
+        assert len(shim.events(reason="idle-timeout")) == 1
+
+
 @pytest.mark.parametrize("speaker", ["client", "backend"])
 def test_bytes_in_one_direction_are_enough_to_stay(world, new_shim, port, speaker):
     def serve(sock):

@@ -71,6 +71,7 @@ static void the_defaults_are_those_of_the_manual(void **state)
 	assert_int_equal(c->hello_timeout_ms, 10000);
 	assert_int_equal(c->connect_timeout_ms, 5000);
 	assert_int_equal(c->idle_timeout_ms, 0);
+	assert_int_equal(c->half_closed_timeout_ms, 600000);
 	assert_int_equal(c->n_trusted, 0);
 	assert_int_equal(c->web.tlvs, 0);
 	assert_int_equal(c->max_connections, 20000);
@@ -224,6 +225,7 @@ static const struct key_case key_cases[] = {
 	 {"", "10", "0s", "0ms", "s", "-1s", "1.5s", "10 s", "10S", "25h", "86401s", "86400001ms", "1441m", "1d", "10s x", "99999999999h",
 	  "4294967297ms"}},
 	{"shim", "connect-timeout", {"1ms", "5s"}, {"", "0s", "5"}},
+	{"shim", "half-closed-timeout", {"off", "1s", "24h"}, {"", "0", "999ms", "25h", "none"}},
 	{"shim", "idle-timeout", {"off", "1s", "1000ms", "24h"}, {"", "0", "0s", "999ms", "25h", "Off", "none", "1"}},
 	{"shim", "trusted-proxies", {"192.0.2.1", "192.0.2.0/24", "::/0", "2001:db8::/32,192.0.2.1 10.0.0.0/8"},
 	 {"", ",", "localhost", "192.0.2.1/24", "192.0.2.0/33", "[::1]", "192.0.2.1:443", "unix:/x", "192.0.2.1, x", "/0"}},

@@ -1026,16 +1026,18 @@ static void idle_relays_are_ended_and_busy_ones_are_not(void **state)
 		clients[i] = f.client;
 	}
 	f.client = -1;
-	relayed_sweep(f.env, 1);
+	relayed_sweep(f.env, 1, 1);
 	assert_int_equal(f.ended, 0);
 	for (int i = 0; i < 22; i++) {
 		run_for(f.env->loop, 100);
 		assert_int_equal(write(webs[1], "x", 1), 1); /* from either side */
 	}
 	run_for(f.env->loop, 10);
-	relayed_sweep(f.env, 100);
+	relayed_sweep(f.env, 100, 1);
 	assert_int_equal(f.ended, 0);
-	relayed_sweep(f.env, 1);
+	relayed_sweep(f.env, 0, 0);
+	assert_int_equal(f.ended, 0);
+	relayed_sweep(f.env, 1, 0);
 	assert_int_equal(f.ended, 2);
 	assert_int_equal(env_ended(&f.env->counts, END_IDLE_TIMEOUT), 2);
 	assert_eof(clients[0]);
@@ -1044,8 +1046,45 @@ static void idle_relays_are_ended_and_busy_ones_are_not(void **state)
 	assert_int_equal(write(clients[1], "y", 1), 1);
 	run_for(f.env->loop, 10);
 	assert_reads(webs[1], "y");
-	relayed_sweep(f.env, 0);
-	assert_int_equal(f.ended, 3);
+	for (int i = 0; i < 3; i++) {
+		close(clients[i]);
+		close(webs[i]);
+	}
+	f.done = false;
+	run_until(f.env->loop, &f.done);
+	tear_down(&f);
+}
+
+static void half_closed_relays_have_a_time_of_their_own(void **state)
+{
+	struct fixture f;
+	int clients[3], webs[3];
+
+	(void)state;
+	set_up(&f, true);
+	for (int i = 0; i < 3; i++) {
+		webs[i] = begin_relayed(&f);
+		clients[i] = f.client;
+	}
+	f.client = -1;
+	assert_int_equal(shutdown(clients[1], SHUT_WR), 0);
+	assert_int_equal(shutdown(webs[2], SHUT_WR), 0);
+	run_for(f.env->loop, 50);
+	assert_eof(webs[1]);
+	assert_eof(clients[2]);
+	relayed_sweep(f.env, 0, 1);
+	assert_int_equal(f.ended, 0);
+	run_for(f.env->loop, 2200);
+	relayed_sweep(f.env, 100, 100);
+	assert_int_equal(f.ended, 0);
+	relayed_sweep(f.env, 100, 1);
+	assert_int_equal(f.ended, 2);
+	assert_int_equal(env_ended(&f.env->counts, END_IDLE_TIMEOUT), 2);
+	assert_eof(clients[1]);
+	assert_eof(webs[2]);
+	assert_int_equal(write(clients[0], "y", 1), 1);
+	run_for(f.env->loop, 10);
+	assert_reads(webs[0], "y");
 	for (int i = 0; i < 3; i++) {
 		close(clients[i]);
 		close(webs[i]);
@@ -1296,6 +1335,7 @@ int main(void)
 		TEST(the_one_that_has_waited_longest_is_evicted_first),
 		TEST(a_hello_has_a_while_to_arrive_before_its_connection_may_be_evicted),
 		TEST(idle_relays_are_ended_and_busy_ones_are_not),
+		TEST(half_closed_relays_have_a_time_of_their_own),
 		TEST(a_relayed_connection_takes_120_bytes),
 		TEST(the_ends_of_relays_are_counted_by_how_they_came),
 		TEST(the_header_for_a_backend_says_what_the_route_wants),
