@@ -19,9 +19,15 @@ static const struct {
 	int size;
 } sizes[] = {{16, 1048576}, {48, 262144}};
 
+static size_t shared(const struct pipes *p)
+{
+	return p->made - p->singles;
+}
+
 static void pipe_free(struct pipes *p, struct pipe *pipe)
 {
 	p->made--;
+	p->singles -= pipe->single;
 	close(pipe->fd[0]);
 	close(pipe->fd[1]);
 	free(pipe);
@@ -60,6 +66,8 @@ bool pipes_ready(struct pipes *p)
 
 	if (p->first != NULL)
 		return true;
+	if (p->max > 0 && shared(p) >= p->max)
+		return false;
 	if (p->skip > 0) {
 		p->skip--;
 		return false;
@@ -87,7 +95,7 @@ void pipes_put(struct pipes *p, struct pipe *pipe)
 {
 	if (pipe == NULL)
 		return;
-	if (pipe->len > 0 || pipe->single || p->n == PIPES_STOCK) {
+	if (pipe->len > 0 || pipe->single || p->n == PIPES_STOCK || (p->max > 0 && shared(p) > p->max)) {
 		pipe_free(p, pipe);
 		return;
 	}
@@ -110,6 +118,7 @@ struct pipe *pipes_adopt(struct pipes *p, const int fd[2])
 	*pipe = (struct pipe){.fd = {fd[0], fd[1]}, .len = (size_t)len, 
 			      .size = (size_t)size, .single = true};
 	p->made++;
+	p->singles++;
 	return pipe;
 }
 
@@ -139,6 +148,7 @@ void pipes_release(struct pipes *p, struct pipe *pipe, int fd[2])
 	fd[0] = pipe->fd[0];
 	fd[1] = pipe->fd[1];
 	p->made--;
+	p->singles -= pipe->single;
 	free(pipe);
 }
 

@@ -25,20 +25,22 @@ struct pipes {
 	struct pipe *first;
 	size_t n;
 	size_t made;   /* that exist, in the stock or not */
+	size_t singles; /* of those */
+	size_t max;    /* of the others; 0: as many as can be made. Set by the owner at any time. */
 	unsigned skip; /* calls until another pipe is tried to be made */
 };
 
 /*
  * True if the next pipes_get() succeeds; makes a pipe for that if need be.
- * False: there are no descriptors or no memory, or the kernel grants only tiny
- * pipes to a user who has so many, pipe(7).
+ * False: there are max already, or no descriptors, or no memory, or the kernel
+ * grants only tiny pipes to a user who has so many, pipe(7).
  */
 bool pipes_ready(struct pipes *p);
 
 /* An empty pipe, or NULL as above. */
 struct pipe *pipes_get(struct pipes *p);
 
-/* Takes the pipe back; closes it if there are bytes in it, or if the stock is full. Takes NULL. */
+/* Takes the pipe back; closes it if there are bytes in it, if the stock is full, or if there are more than max. Takes NULL. */
 void pipes_put(struct pipes *p, struct pipe *pipe);
 
 /*

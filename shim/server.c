@@ -13,10 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define FDS_PER_CONNECTION 2  /* the client's and the backend's */
-#define FDS_PER_KEPT       6  /* and two pipes */
-#define FDS_PER_WORKER     48 /* epoll, eventfd, channels, pipes */
-#define FDS_OTHER          64 /* listeners, log, config file */
+#define FDS_OTHER 48 /* log, settings, metrics and those who ask for them */
 
 struct server {
 	struct conf *conf;
@@ -70,19 +67,39 @@ static unsigned count_cpus(void)
 	return n < CONF_WORKERS_MAX ? (unsigned)n : CONF_WORKERS_MAX;
 }
 
-/* How many connections the descriptors suffice for, after raising the soft limit as far as it goes. */
-static unsigned count_fitting(const struct conf *conf, unsigned n_workers)
+/* The descriptors left for connections and pipes, in pairs, after raising the soft limit as far as it goes. */
+static rlim_t count_pairs(const struct conf *conf, size_t n_listeners, unsigned n_workers)
 {
-	rlim_t each = conf->keep == CONF_KEEP_CRASH ? FDS_PER_KEPT : FDS_PER_CONNECTION;
 	struct rlimit limit;
-	rlim_t other = FDS_OTHER + (rlim_t)FDS_PER_WORKER * n_workers, n;
+	rlim_t channels = 0, other;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return 1;
+		return 0;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	getrlimit(RLIMIT_NOFILE, &limit);
-	n = limit.rlim_cur > other ? (limit.rlim_cur - other) / each : 1;
+	for (size_t i = 0; i < conf->n_routes; i++)
+		channels += conf->routes[i].fdpass;
+	/* A reload opens new listeners before it closes old ones; a worker has an epoll set and an eventfd. */
+	other = FDS_OTHER + 2 * n_listeners + (2 + channels) * n_workers;
+	/* Shares of the workers are rounded up, and one admits one more before another makes room for it. */
+	other += 2 * (WORKER_PIPES(0) + 2) * n_workers;
+	if (limit.rlim_cur <= other)
+		return 0;
+	other = (limit.rlim_cur - other) / 2;
+	return other < 4 * CONF_CONNECTIONS_MAX ? other : 4 * CONF_CONNECTIONS_MAX; /* more than can be used */
+}
+
+/*
+ * How many connections the descriptors suffice for. Pipes are counted as
+ * well, or they would take the descriptors of connections that are to come: one
+ * for each sixteen connections, and two for each that is kept.
+ */
+static unsigned count_fitting(const struct conf *conf, size_t n_listeners, unsigned n_workers)
+{
+	unsigned each = conf->keep == CONF_KEEP_CRASH ? 3 : 1;
+	rlim_t n = count_pairs(conf, n_listeners, n_workers) * 16 / (16 * each + 1);
+
 	return n < n_workers ? n_workers : n > CONF_CONNECTIONS_MAX ? CONF_CONNECTIONS_MAX : (unsigned)n;
 }
 
@@ -205,7 +222,7 @@ int server_new(struct conf *conf, int first, int n, const char *names, struct se
 	s->conf = conf_ref(conf);
 	s->n_inherited = n;
 	s->names = names;
-	s->max_fitting = count_fitting(conf, wanted_workers(conf));
+	s->max_fitting = count_fitting(conf, s->listeners.n, wanted_workers(conf));
 	getrlimit(RLIMIT_NOFILE, &limit);
 	/* Half of what may be on its way at a time, unix(7), is left to the hand-off. */
 	err = store_new(limit.rlim_cur / 2, &s->store);
@@ -225,10 +242,13 @@ int server_new(struct conf *conf, int first, int n, const char *names, struct se
 
 int server_start(struct server *s)
 {
-	unsigned n = wanted_workers(s->conf), max = share(s, s->conf, n);
-	/* Room for any number of workers: one admits one more before another makes room for it, and shares are rounded up. */
-	int err = pending_new(count_fitting(s->conf, 1) + 2 * CONF_WORKERS_MAX, &s->pending);
+	unsigned n = wanted_workers(s->conf), max;
+	/* However a reload changes the settings, no more can be there. */
+	rlim_t most = count_pairs(s->conf, 0, 1) + LISTEN_MAX + CONF_ROUTES_MAX;
+	int err = pending_new((most < CONF_CONNECTIONS_MAX ? most : CONF_CONNECTIONS_MAX) + 4 * CONF_WORKERS_MAX, &s->pending);
 
+	s->max_fitting = count_fitting(s->conf, s->listeners.n, n);
+	max = share(s, s->conf, n);
 	s->max_connections = max * n;
 	if (err == 0)
 		err = add_workers(s, s->conf, &s->listeners, n, max);
@@ -273,7 +293,7 @@ int server_reload(struct server *s, struct conf *conf)
 		err = open_listeners(s, conf, &set);
 	if (err < 0)
 		return err;
-	s->max_fitting = count_fitting(conf, n);
+	s->max_fitting = count_fitting(conf, set.n, n);
 	max = share(s, conf, n);
 	err = add_workers(s, conf, &set, n, max);
 	if (err == 0)

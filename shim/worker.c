@@ -193,6 +193,12 @@ static void on_storing(struct loop_timer *t)
 	loop_timer_set(w->env.loop, t, STORE_MS);
 }
 
+void worker_set_max(struct worker *w, unsigned max_connections)
+{
+	w->max_connections = max_connections;
+	w->env.relay.pipes.max = WORKER_PIPES(max_connections);
+}
+
 void worker_use_conf(struct worker *w)
 {
 	channels_use_conf(&w->channels, w->env.conf);
@@ -246,7 +252,7 @@ int worker_new(unsigned number, struct conf *conf, const struct listen_set *list
 	if (w == NULL)
 		return -ENOMEM;
 	w->number = number;
-	w->max_connections = max_connections;
+	worker_set_max(w, max_connections);
 	w->burst = 1;
 	w->pending = pending;
 	w->pause.expired = on_pause_over;

@@ -17,6 +17,9 @@
 
 struct worker;
 
+/* Pipes that a worker makes at most for so many connections; they take two descriptors each. */
+#define WORKER_PIPES(max_connections) ((max_connections) / 16 + 2)
+
 /*
  * Makes a worker that is not running yet. It takes a reference of conf.
  * listeners, pending and store outlive it. 0 or a negative errno.

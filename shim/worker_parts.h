@@ -53,6 +53,7 @@ struct worker {
 
 /* In the worker's thread, or while it does not run: */
 void worker_stop_accepting(struct worker *w);
+void worker_set_max(struct worker *w, unsigned max_connections);
 void worker_use_conf(struct worker *w); /* the one in env */
 void worker_use_listeners(struct worker *w, const struct listen_set *set);
 

@@ -65,7 +65,7 @@ static void apply(struct worker *w, const void *listeners)
 {
 	conf_unref(w->env.conf);
 	w->env.conf = conf_ref(w->new_conf);
-	w->max_connections = w->new_max_connections;
+	worker_set_max(w, w->new_max_connections);
 	worker_use_conf(w);
 	worker_use_listeners(w, listeners);
 }

@@ -132,6 +132,44 @@ def test_a_shim_short_of_descriptors_for_relays_goes_on_serving(world, new_shim,
     assert shim.process.alive()
 
 
+@pytest.mark.parametrize("nofile, workers", [(128, 1), (256, 2)])
+def test_all_places_can_be_taken_while_bytes_wait_on_each(world, new_shim, port, nofile, workers):
+    """Bytes that wait are in pipes, which need descriptors too, and must not take those of connections."""
+    size = 8 << 20  # more than sockets and a pipe hold
+
+    def serve(sock):
+        assert sock.recv(4096) == PLAIN  # what is unread when it closes would make that a reset
+        sock.settimeout(300)
+        sock.sendall(bytes(size))
+
+    with Backend(world.server, ("127.0.0.1", 0), serve) as backend, contextlib.ExitStack() as stack:
+        shim = new_shim(port, web=backend.address(), web_options={"proxy-protocol": "none"},
+                        process={"nofile": (nofile, nofile)}, shim={"workers": str(workers)})
+        places = int(shim.wait_event(event="limit-lowered")["max-connections"])
+        assert places > nofile // 5
+        clients = []
+        for n in range(places):
+            sock = stack.enter_context(world.connect(port=port))
+            sock.sendall(PLAIN)
+            clients.append(sock)
+            # Each worker has its share, so that the last ones may have to wait for places of the other.
+            if workers == 1:
+                until(lambda n=n: backend.accepted == n + 1, "the backend to be called")
+        until(lambda: backend.accepted > places - places // 4, "the backend to be called")
+        settled(lambda: len(shim.process.fds()), "the shim's descriptors")
+        assert any(link.startswith("pipe:") for link in shim.process.fds())
+        for sock in clients:
+            sock.settimeout(120)
+            left = size
+            while left > 0:
+                got = len(sock.recv(1 << 20))
+                assert got > 0
+                left -= got
+            sock.close()
+        assert not shim.events(event="accept-paused")
+        assert not shim.events(reason="no-resources")
+
+
 @pytest.mark.parametrize("kind", ["tcp4", "tcp6", "unix", "dead unix"])
 def test_a_client_is_closed_when_the_web_server_is_down(world, new_shim, port, name, kind):
     path = world.folder / f"{name}.sock"

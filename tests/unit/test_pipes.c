@@ -51,6 +51,31 @@ static void an_empty_pipe_that_was_put_back_is_given_out_again(void **state)
 	assert_int_equal(p.n, 0);
 }
 
+static void no_more_are_made_than_may_be(void **state)
+{
+	struct pipes p = {.max = 2};
+	struct pipe *a, *b;
+	int before = count_fds();
+
+	(void)state;
+	a = get(&p);
+	b = get(&p);
+	assert_false(pipes_ready(&p));
+	assert_null(pipes_get(&p));
+	assert_int_equal(count_fds(), before + 4);
+	pipes_put(&p, a);
+	assert_true(pipes_ready(&p));
+	assert_ptr_equal(get(&p), a);
+	p.max = 1; /* of two */
+	pipes_put(&p, a);
+	assert_int_equal(count_fds(), before + 2);
+	assert_false(pipes_ready(&p));
+	pipes_put(&p, b);
+	assert_int_equal(p.n, 1);
+	pipes_close(&p);
+	assert_int_equal(count_fds(), before);
+}
+
 static void a_pipe_with_data_is_closed(void **state)
 {
 	struct pipes p = {0};
@@ -219,6 +244,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(a_pipe_is_empty_non_blocking_and_closed_on_exec),
 		TEST(an_empty_pipe_that_was_put_back_is_given_out_again),
+		TEST(no_more_are_made_than_may_be),
 		TEST(a_pipe_with_data_is_closed),
 		TEST(the_stock_is_bounded),
 		TEST(putting_back_no_pipe_is_harmless),
