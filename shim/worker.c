@@ -41,14 +41,27 @@ void worker_stop_accepting(struct worker *w)
 	w->accepting = false;
 }
 
+/* Until the oldest may be evicted, or something ends. */
+static void wait_for_room(struct worker *w)
+{
+	int left = conn_evictable_in(&w->env);
+
+	if (left > 0)
+		loop_timer_set(w->env.loop, &w->grace, (uint64_t)left);
+}
+
 /*
  * Level-triggered, so that a listener that is left with a queue speaks up
  * again, and exclusive, so that one connection wakes one worker, epoll_ctl(2).
  */
 static void start_accepting(struct worker *w)
 {
-	if (w->accepting || w->pause.place != 0 || !has_room(w))
+	if (w->accepting || w->pause.place != 0)
 		return;
+	if (!has_room(w)) {
+		wait_for_room(w);
+		return;
+	}
 	loop_timer_unset(w->env.loop, &w->grace);
 	w->accepting = true;
 	for (size_t i = 0; i < w->n_listeners; i++) {
@@ -115,9 +128,7 @@ static unsigned accept_some(const struct listener *l, unsigned max)
 			log_line(LOG_LEVEL_WARNING, "event=full worker=%u connections=%u", w->number, w->env.n);
 		w->said_full = true;
 		worker_stop_accepting(w);
-		/* Or sooner, if there is room. */
-		if (conn_evictable_in(&w->env) > 0)
-			loop_timer_set(w->env.loop, &w->grace, (uint64_t)conn_evictable_in(&w->env));
+		wait_for_room(w);
 	}
 	return n;
 }

@@ -288,6 +288,31 @@ static void a_flood_does_not_evict_one_whose_hello_is_on_its_way(void **state)
 	assert_true(survived);
 }
 
+/* The one that was waited for has said its hello meanwhile, and another one is to be waited for. */
+static void new_ones_are_accepted_though_the_oldest_has_got_its_verdict(void **state)
+{
+	struct fixture f;
+	int first, second, third, web;
+
+	(void)state;
+	set_up(&f, 2);
+	first = connect_from(&f.listeners.v[0].addr, "127.0.0.2");
+	usleep(CONN_GRACE_MS * 1000 / 2);
+	second = connect_from(&f.listeners.v[0].addr, "127.0.0.3");
+	third = connect_from(&f.listeners.v[0].addr, "127.0.0.4");
+	say_http(third);
+	say_http(first);
+	web = accept_one(f.web_listener);
+	close(accept_one(f.web_listener));
+	assert_eof(second);
+	assert_int_equal(env_ended(worker_counts(f.worker).env, END_EVICTED), 1); /* and not by its deadline */
+	close(first);
+	close(second);
+	close(third);
+	close(web);
+	tear_down(&f);
+}
+
 static void one_who_has_his_share_already_makes_nobody_leave(void **state)
 {
 	struct fixture f;
@@ -501,6 +526,7 @@ int main(void)
 		TEST(new_listeners_are_served_though_one_who_waited_at_an_old_one_has_gone),
 		TEST(when_all_is_full_the_oldest_without_a_verdict_makes_room),
 		TEST(a_flood_does_not_evict_one_whose_hello_is_on_its_way),
+		TEST(new_ones_are_accepted_though_the_oldest_has_got_its_verdict),
 		TEST(one_who_has_his_share_already_makes_nobody_leave),
 		TEST(a_reload_to_fewer_connections_ends_none_and_takes_none),
 		TEST(accepting_goes_on_after_a_pause_for_want_of_descriptors),
