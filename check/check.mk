@@ -1,7 +1,7 @@
 # xmpp443-check, a program of its own: see tests/lint/layers for its units. Included by the Makefile.
 
 CHECK_UNITS := mem clean report rdata domain options http stream cert tls dns probe_step probe plan places \
-	judge_cert judge_stream judge_web judge_place judge_dns print
+	judge_cert judge_stream judge_web judge_place judge_dns print run procs local local_host local_web local_seen
 CHECK_OBJS := $(CHECK_UNITS:%=$(B)/check/%.o)
 # What it knows about addresses and the shim's settings is the shim's own: of these units it takes what it needs.
 CHECK_SHIM := $(B)/shim.a

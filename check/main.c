@@ -1,5 +1,6 @@
 #include "clock.h"
 #include "judge.h"
+#include "local.h"
 #include "options.h"
 #include "plan.h"
 #include "print.h"
@@ -47,12 +48,26 @@ static void check_remote(struct report *r, const struct options *o, struct dns *
 	plan_free(&plan);
 }
 
+static bool set_up(const struct options *o, struct dns **ret_dns)
+{
+	const char *why;
+
+	if (!o->local && !dns_new(o->resolver, o->trust_anchor, ret_dns, &why)) {
+		fprintf(stderr, "xmpp443-check: %s\n", why);
+		return false;
+	}
+	if (!tls_set_up(o->ca_file)) {
+		fprintf(stderr, "xmpp443-check: %s: no certificates can be read from it\n", o->ca_file);
+		return false;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	struct report report = {0};
 	struct options o;
 	struct dns *dns = NULL;
-	const char *why;
 	int code;
 	int64_t begun = clock_ms();
 	time_t now = time(NULL);
@@ -62,16 +77,14 @@ int main(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	signal(SIGPIPE, SIG_IGN);
-	if (!dns_new(o.resolver, o.trust_anchor, &dns, &why)) {
-		fprintf(stderr, "xmpp443-check: %s\n", why);
-		return EXIT_TROUBLE;
-	}
-	if (!tls_set_up(o.ca_file)) {
-		fprintf(stderr, "xmpp443-check: %s: no certificates can be read from it\n", o.ca_file);
+	if (!set_up(&o, &dns)) {
 		dns_free(dns);
 		return EXIT_TROUBLE;
 	}
-	check_remote(&report, &o, dns);
+	if (o.local)
+		local_check(&report, &o);
+	else
+		check_remote(&report, &o, dns);
 
 	if (o.json)
 		print_json(stdout, &report, &o, now, (int)(clock_ms() - begun));

@@ -19,17 +19,24 @@ enum {
 	OPT_CONNECT,
 	OPT_TIMEOUT,
 	OPT_JSON,
+	OPT_LOCAL,
+	OPT_PROSODY_CONFIG,
+	OPT_WEB_LOG,
 	OPT_VERSION,
 	OPT_HELP,
 };
 
 static const struct option long_options[] = {
+	{"config", required_argument, NULL, 'c'},
 	{"resolver", required_argument, NULL, OPT_RESOLVER},
 	{"trust-anchor", required_argument, NULL, OPT_TRUST_ANCHOR},
 	{"ca-file", required_argument, NULL, OPT_CA_FILE},
 	{"connect", required_argument, NULL, OPT_CONNECT},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"json", no_argument, NULL, OPT_JSON},
+	{"local", no_argument, NULL, OPT_LOCAL},
+	{"prosody-config", required_argument, NULL, OPT_PROSODY_CONFIG},
+	{"web-log", required_argument, NULL, OPT_WEB_LOG},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{"help", no_argument, NULL, OPT_HELP},
 	{0},
@@ -38,6 +45,7 @@ static const struct option long_options[] = {
 static void print_help(void)
 {
 	puts("usage: xmpp443-check [OPTION...] DOMAIN\n"
+	     "       xmpp443-check --local [-c FILE] [OPTION...] DOMAIN\n"
 	     "\n"
 	     "Tells what XMPP clients and browsers get on port 443 of DOMAIN, and what to change.\n"
 	     "\n"
@@ -48,6 +56,12 @@ static void print_help(void)
 	     "      --ca-file FILE    trust the certificates in FILE, not the system's\n"
 	     "      --trust-anchor FILE  DNSSEC: trust the keys in FILE, not the root's\n"
 	     "      --json            print JSON\n"
+	     "\n"
+	     "On the server itself:\n"
+	     "      --local           check the shim, Prosody and the web server from inside\n"
+	     "  -c, --config FILE     the shim's settings (/etc/xmpp443/shim.conf)\n"
+	     "      --prosody-config FILE  for prosodyctl, if Prosody's is not where it looks\n"
+	     "      --web-log FILE    the web server's access log; repeatable\n"
 	     "\n"
 	     "      --version, --help\n"
 	     "\n"
@@ -100,6 +114,9 @@ static int one_option(int opt, const char *value, struct options *o)
 	case '6':
 		o->v6 = true;
 		break;
+	case 'c':
+		o->config = value;
+		break;
 	case OPT_RESOLVER:
 		o->resolver = value;
 		break;
@@ -124,6 +141,17 @@ static int one_option(int opt, const char *value, struct options *o)
 	case OPT_JSON:
 		o->json = true;
 		break;
+	case OPT_LOCAL:
+		o->local = true;
+		break;
+	case OPT_PROSODY_CONFIG:
+		o->prosodyctl_config = value;
+		break;
+	case OPT_WEB_LOG:
+		if (o->n_logs == OPTIONS_LOGS_MAX)
+			return wrong("--web-log", value, "too many of them");
+		o->logs[o->n_logs++] = value;
+		break;
 	case OPT_VERSION:
 		puts("xmpp443-check " XMPP443_VERSION);
 		return EXIT_SUCCESS;
@@ -143,7 +171,7 @@ int options_read(int argc, char **argv, struct options *ret)
 	const char *why;
 	int opt, code;
 
-	while ((opt = getopt_long(argc, argv, "46", long_options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "46c:", long_options, NULL)) != -1) {
 		code = one_option(opt, optarg, &o);
 		if (code >= 0)
 			return code;

@@ -55,37 +55,37 @@ enum probe_end {
 
 struct probe {
 	/* What to do; strings live as long as the probe. */
-	struct addr_endpoint to;
-	struct addr_endpoint from; /* len 0: whatever the kernel chooses */
 	const uint8_t *prefix;     /* sent first: a PROXY header */
 	size_t prefix_len;
-	enum probe_tls tls;
 	const char *sni;
 	const char *alpn;          /* NULL: none */
-	enum probe_shape shape;
-	enum probe_talk talk;
 	const char *domain;        /* whom the stream is for, and the certificate */
 	const char *xmlns;         /* "jabber:client" */
 	const char *service;       /* "_xmpp-client", see cert_look() */
 	const char *path;          /* for GET */
+	struct addr_endpoint to;
+	struct addr_endpoint from; /* len 0: whatever the kernel chooses */
+	enum probe_tls tls;
+	enum probe_shape shape;
+	enum probe_talk talk;
 	bool keep;                 /* leave the connection open when all is done, until probe_close() */
 
 	/* What came of it. */
+	bool no_way;               /* it failed on this machine, without asking anybody */
 	enum probe_end end;
 	int err;                   /* positive errno */
-	bool no_way;               /* it failed on this machine, without asking anybody */
 	int alert;                 /* -1: none */
+	enum answer answer;
+	int connect_ms, tls_ms, answer_ms; /* each step's own time; -1: it did not get there */
+	struct addr_endpoint local; /* our side of the connection */
 	char error[128];
 	char version[16];          /* "TLSv1.3"; "" without TLS */
 	char chosen[32];           /* ALPN */
 	struct cert cert;
-	enum answer answer;
 	struct stream_said stream; /* the last stream's: after STARTTLS, the one within TLS */
 	struct http_said http;     /* status 0: not HTTP/1 */
-	struct addr_endpoint local; /* our side of the connection */
-	int connect_ms, tls_ms, answer_ms; /* each step's own time; -1: it did not get there */
 
-	struct probe_work *work;   /* only probe.c looks inside */
+	struct probe_work *work;   /* only probe.c and probe_step.c look inside */
 };
 
 /*

@@ -68,6 +68,9 @@ DOMAINS = {
     "no-tls.front.example": [f"@ A {FRONTS['no-tls']}", "_xmpps-client._tcp.@ SRV 5 1 443 one.example.",
                              "_xmpp-client._tcp.@ SRV 5 1 5222 @"],
 }
+MODULES = """\
+    modules_enabled = { "roster", "saslauth", "disco", "ping", "s2s", "dialback", "admin_shell", "net_fdpass", "e2e_announce" }
+    """
 # Names for which Prosody and nginx have a certificate that is as it should be.
 GOOD = ("one.example", IDN, "hosted.example", "nosrv.example", "old.example", "alias.example", "cname.example", "refused.example",
         "port.example", "dead6.example", "dead4.example", "noroute.example", "only4.example", "only6.example", "caa.example", "tlsa.example", "badtlsa.example",
@@ -122,7 +125,7 @@ class DomainWorld:
         self.binary = shutil.copy(ROOT / BUILD / "xmpp443-check", self.folder)
         self._network()
         self._certificates()
-        self.prosody = self.up(Prosody(self.folder / "prosody", self.server, self.of))
+        self.prosody = self.up(Prosody(self.folder / "prosody", self.server, self.of, extra=MODULES))
         self.nginx = self.up(Nginx(self.folder / "nginx", self.server, self.of, big_mib=1))
         self.shim = self.new_shim("main", [f"{V4}:443", f"[{V6}]:443"], TCP4)
         self._fronts()
