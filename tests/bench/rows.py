@@ -1,16 +1,17 @@
 """What is measured: the rows of the table, and the goals."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way from the client to the server. proxy: None (direct), shim, haproxy, haproxy-splice or nginx."""
+    """A way from the client to the server. proxy: None (direct), or a kind of proxies.py."""
 
     name: str
     proxy: str = None
     alpn: str = "web"
     unix: bool = False  # the backend listens on a Unix socket
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,14 @@ class Row:
     idle: tuple = field(default=())  # idle connections beside, one for each variant
 
     def script(self):
+        """Options of load."""
         return ["--mode", self.mode] + (["--bytes", str(self.bytes)] if self.bytes else [])
+
+    def without(self, absent):
+        """The row without variants that are not installed."""
+        names = [v.name for v in absent]
+        return replace(self, variants=tuple(v for v in self.variants if v not in absent),
+                       ratios=tuple(r for r in self.ratios if r.a not in names and r.b not in names))
 
 
 SHIM = Variant("shim", "shim")
@@ -47,10 +55,21 @@ SHIM_UNIX = Variant("shim, unix", "shim", unix=True)
 HAPROXY = Variant("haproxy", "haproxy")
 HAPROXY_UNIX = Variant("haproxy, unix", "haproxy", unix=True)
 HAPROXY_SPLICE = Variant("haproxy splice", "haproxy-splice")
+NGINX = Variant("nginx", "nginx")
+SSLH = Variant("sslh", "sslh")
+SNIPROXY = Variant("sniproxy", "sniproxy")
+PEERS = (SHIM, HAPROXY, NGINX, SSLH, SNIPROXY)
 DIRECT = Variant("direct")
 HANDED = Variant("handed off", "shim", alpn="xmpp")
 HAPROXY_XMPP = Variant("haproxy", "haproxy", alpn="xmpp")
 DIRECT_XMPP = Variant("direct", alpn="xmpp")
+
+
+def peer_ratios(quantity):
+    """The shim against each of the peers."""
+    what = {"cpu_us": "CPU, against ", "cpu_s_gb": "CPU per GB, against "}[quantity]
+    return tuple(Ratio(what + peer.name, "shim", peer.name, quantity) for peer in PEERS[1:])
+
 
 ROWS = (
     Row("connect", "new web connections, 64 at once: hello, 1 KiB, closed by the server",
@@ -108,6 +127,19 @@ ROWS = (
     Row("idle-cost", "200 B/1 KiB on 64 connections, beside 9,000 idle ones or none",
         (SHIM, Variant("shim, 9,000 idle", "shim")), idle=(0, 9000), ratios=(
             Ratio("CPU per request, against none idle", "shim, 9,000 idle", "shim", "cpu_us", 1.03),)),
+    Row("connect-idle", "new connections, 64 at once, closed by the client, beside 9,000 idle ones or none",
+        (SHIM, Variant("shim, 9,000 idle", "shim")), mode="visit", extra=True, idle=(0, 9000), ratios=(
+            Ratio("connections/s, against none idle", "shim, 9,000 idle", "shim", "rate", better="more"),
+            Ratio("CPU per connection, against none idle", "shim, 9,000 idle", "shim", "cpu_us"))),
+    Row("workers", "new web connections, 256 at once, the shim on all CPUs",
+        (Variant("shim, 1 worker", "shim"), Variant("shim, 2 workers", "shim", workers=2)), conns=256, mode="connect",
+        extra=True, ratios=(
+            Ratio("connections/s, two against one", "shim, 2 workers", "shim, 1 worker", "rate", better="more"),
+            Ratio("CPU per connection, two against one", "shim, 2 workers", "shim, 1 worker", "cpu_us"))),
+    Row("peers-connect", "connect, with other proxies", PEERS, mode="connect", extra=True, ratios=peer_ratios("cpu_us")),
+    Row("peers-pingpong", "pingpong, with other proxies", PEERS, extra=True, ratios=peer_ratios("cpu_us")),
+    Row("peers-bulk", "bulk down, 16 connections, with other proxies", PEERS, conns=16, mode="bulk", extra=True,
+        ratios=peer_ratios("cpu_s_gb")),
     Row("bulk-16-bbr", "bulk down, 16 connections, where the host's default is bbr",
         (SHIM, HAPROXY, HAPROXY_SPLICE), conns=16, mode="bulk", congestion_control="bbr", extra=True, ratios=(
             Ratio("MB/s, against HAProxy auto", "shim", "haproxy", "mb_s"),
@@ -116,6 +148,6 @@ ROWS = (
 
 # Idle connections: memory of the process, in bytes for each and before the first one.
 IDLE_COUNTS = (1000, 5000, 9000)
-IDLE_VARIANTS = (SHIM, HAPROXY, Variant("nginx", "nginx"))
+IDLE_VARIANTS = (SHIM, HAPROXY, NGINX)
 IDLE_GOAL_EACH = 128
 IDLE_GOAL_BASE = 1_000_000

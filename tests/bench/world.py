@@ -13,14 +13,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import proxies
+from proxies import LISTEN, XMPP
+
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 LOAD = TOP / "build/bench/load"
 SHIM = TOP / "build/xmpp443-shim"
 
-LISTEN = "127.0.0.1:4430"
 BACKEND = "127.0.0.1:8443"
-XMPP = "127.0.0.1:5223"
 HELLO = {"web": HERE / "hello-web.bin", "xmpp": HERE / "hello-xmpp.bin"}
 CLONE_NEWNET = 0x40000000
 WAIT = 60  # s, for an answer from a process
@@ -37,6 +38,11 @@ def unshare_net(congestion_control):
     # Some ten thousand connections a second leave their ports in TIME_WAIT.
     (net / "ipv4/ip_local_port_range").write_text("10000 65535")
     (net / "ipv4/tcp_tw_reuse").write_text("1")
+
+
+def missing(programs):
+    """Those that are not installed."""
+    return [p for p in programs if not shutil.which(p)]
 
 
 def raise_limit():
@@ -139,8 +145,9 @@ class Process:
 class World:
     """A namespace with a backend and perhaps a proxy; ends all of it when left."""
 
-    def __init__(self, options, congestion_control="reno"):
+    def __init__(self, options, congestion_control="reno", policy=None):
         self.options = options
+        self.policy = policy or options.policy
         unshare_net(congestion_control)
         # Not below a home directory: the proxy runs as another user.
         self.dir = Path(tempfile.mkdtemp(prefix="xmpp443-bench-"))
@@ -164,7 +171,7 @@ class World:
         shutil.rmtree(self.dir)
 
     def start(self, argv, cpu, user=None):
-        process = Process(argv, cpu, user, self.options.policy, self.log)
+        process = Process(argv, cpu, user, self.policy, self.log)
         self.processes.append(process)
         return process
 
@@ -184,37 +191,11 @@ class World:
         argv = [LOAD, "client", "--connect", connect, "--hello", HELLO[alpn], "--conns", conns, *script]
         return self.start(argv, self.options.load_cpu)
 
-    def fill(self, template, **values):
-        """Writes a configuration file into the proxy's directory."""
-        text = (HERE / "conf" / template).read_text()
-        values = {"LISTEN": LISTEN, "BACKEND": BACKEND, "XMPP": XMPP, "DIR": self.proxy_dir,
-                  "LOG_LEVEL": self.options.shim_log_level, **values}
-        for name, value in values.items():
-            text = text.replace(f"@{name}@", str(value))
-        path = self.proxy_dir / template
-        path.write_text(text)
-        return path
-
-    def start_proxy(self, kind, backend):
-        """kind: shim, haproxy (splice-auto), haproxy-splice (forced) or nginx. backend: an address, unix: allowed."""
-        fdpass = self.dir / "fdpass.sock"
-        if kind == "shim":
-            # A copy: the tree may be where the user under test cannot go.
-            program = shutil.copy(self.options.shim, self.dir / "xmpp443-shim")
-            conf = self.fill("shim.conf", BACKEND=backend, FDPASS=fdpass)
-            argv = [program, "-c", conf]
-        elif kind == "nginx":
-            argv = ["nginx", "-e", self.proxy_dir / "nginx.log", "-c", self.fill("nginx.conf", BACKEND=backend)]
-        elif kind == "haproxy":
-            conf = self.fill("haproxy.cfg", BACKEND=backend.replace("unix:", "unix@"), PIPESIZE="",
-                             SPLICE="option splice-auto")
-            argv = ["haproxy", "-db", "-q", "-f", conf]
-        else:
-            conf = self.fill("haproxy.cfg", BACKEND=backend.replace("unix:", "unix@"),
-                             PIPESIZE="tune.pipesize 1048576",
-                             SPLICE="option splice-request\n\toption splice-response")
-            argv = ["haproxy", "-db", "-q", "-f", conf]
-        self.proxy = self.start(argv, self.options.proxy_cpu, self.options.user)
+    def start_proxy(self, kind, backend, workers=1):
+        """See proxies.py for kinds. backend: an address, unix: allowed. With several workers, on all CPUs."""
+        argv = proxies.command(kind, self, backend, workers)
+        cpus = self.options.proxy_cpu if workers == 1 else f"0-{os.cpu_count() - 1}"
+        self.proxy = self.start(argv, cpus, self.options.user)
         wait_for_listener(LISTEN)
         return self.proxy
 
@@ -230,7 +211,7 @@ class World:
             self.start_receiver(self.dir / "fdpass.sock", script)
         else:
             self.start_backend(XMPP, script, "xmpp")
-        self.start_proxy(variant.proxy, backend)
+        self.start_proxy(variant.proxy, backend, variant.workers)
 
     def cpu_ns(self):
         """CPU time of everything."""

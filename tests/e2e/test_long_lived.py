@@ -1,6 +1,6 @@
 """Connections that live long and are mostly silent: WebSockets and server-sent events.
 
-XMPP443_IDLE=SECONDS makes the silence longer than a few seconds.
+XMPP443_FULL=1 makes the silences last minutes rather than seconds.
 """
 
 import os
