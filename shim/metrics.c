@@ -103,6 +103,8 @@ static void write_ends(const struct doc *d)
 		[END_BACKEND_REFUSED] = AFTER,
 		[END_BACKEND_TIMEOUT] = AFTER,
 		[END_NO_RESOURCES] = BEFORE | AFTER,
+		[END_KEPT] = BEFORE | AFTER,
+		[END_STALE] = BEFORE | AFTER,
 		[END_STOPPED] = BEFORE | AFTER,
 	};
 

@@ -1,6 +1,7 @@
-/* Prints the tables of the settings and of the flags, for tests/manual/compare: one a line, with tabs between the fields. */
+/* Prints the tables of the settings, the flags and the reasons for the end of a connection, for tests/manual/compare: one a line, with tabs between the fields. */
 
 #include "conf.h"
+#include "env.h"
 #include "options.h"
 
 #include <stdio.h>
@@ -22,12 +23,16 @@ int main(void)
 			const struct conf_key *k = &conf_keys[i];
 
 			if (k->in & sections[s].in)
-				printf("key\t%s\t%s\t%s\t%s\n", sections[s].section, k->name, k->value, or_dash(k->fallback));
+				printf("key\t%s\t%s\t%s\t%s\t%u\t%u\n", sections[s].section, k->name, k->value, or_dash(k->fallback),
+				       k->min, k->max);
 		}
 	for (size_t i = 0; i < option_flags_n; i++) {
 		const struct flag *f = &option_flags[i];
 
 		printf("flag\t%s\t%s\t%c\t%s\n", f->name, or_dash(f->value), f->letter != 0 ? f->letter : '-', f->help);
 	}
+	for (int end = 0; end < ENDS_N; end++)
+		if (end != END_HANDED_OFF) /* which is an event of its own */
+			printf("reason\t%s\n", env_end_name((enum env_end)end));
 	return 0;
 }

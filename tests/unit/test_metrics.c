@@ -141,6 +141,24 @@ static void each_number_is_the_sum_over_the_workers(void **state)
 	free(f);
 }
 
+static void every_reason_to_end_has_a_line(void **state)
+{
+	struct fixture *f = malloc(sizeof(*f));
+	char *text, wanted[100];
+
+	(void)state;
+	assert_non_null(f);
+	set_up(f);
+	text = written(f, true);
+	for (int end = 0; end < ENDS_N; end++) {
+		snprintf(wanted, sizeof(wanted), "xmpp443_closed_total{reason=\"%s\"", env_end_name((enum env_end)end));
+		if ((strstr(text, wanted) != NULL) != (end != END_HANDED_OFF))
+			fail_msg("%s in\n%s", wanted, text);
+	}
+	free(text);
+	free(f);
+}
+
 static void the_times_of_hellos_add_up(void **state)
 {
 	struct fixture *f = malloc(sizeof(*f));
@@ -218,6 +236,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(each_number_is_the_sum_over_the_workers),
+		TEST(every_reason_to_end_has_a_line),
 		TEST(the_times_of_hellos_add_up),
 		TEST(the_two_formats_differ_as_their_specifications_do),
 		TEST(what_is_not_known_is_left_out),

@@ -18,7 +18,7 @@ def draw(path, prometheus, panels, start, end, step=2):
     script = [f"set terminal pngcairo size {SIZE[0]},{SIZE[1] * rows // 3} font 'DejaVu Sans,9'",
               f"set output '{path}'", f"set multiplot layout {rows},{COLUMNS}",
               "set xlabel 'seconds'", f"set xrange [0:{int(end - start)}]", "set yrange [0:*]", "set grid lc '#dddddd'",
-              "set border 3", "set tics nomirror", "set key outside below horizontal samplen 2", "set format y '%.3s%c'"]
+              "set border 3", "set tics nomirror", "set key outside below horizontal samplen 2", "set format y '%.1s%c'"]
     for title, unit, targets in panels:
         lines = []
         for expression, form in targets:
