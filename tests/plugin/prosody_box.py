@@ -87,12 +87,14 @@ class Prosody:
     def __init__(self, options="", modules=("c2s", "s2s", "tls", "saslauth", "http"),
                  plugin_paths=None, with_library=True, wait_for="epoll backend",
                  wait_for_listener="mod_net_fdpass\tinfo\tWaiting", nofile=1024,
-                 components="", extra_certs=(), disabled=()):
+                 components="", extra_certs=(), disabled=(), wrap=()):
+        """wrap: a command that gives up root and executes its arguments."""
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="prosody-box-"))
         self.socket = self.dir / "fdpass.sock"
         self.log = self.dir / "prosody.log"
         self.options, self.modules, self.wait_for = options, modules, wait_for
         self.wait_for_listener, self.nofile = wait_for_listener, nofile
+        self.wrap = list(wrap)
         self.components, self.disabled = components, ("s2s_auth_certs", *disabled)
         if plugin_paths is None:
             plugins = self.dir / "plugins"
@@ -155,10 +157,11 @@ VirtualHost "two.example"
 
     def start(self):
         seen = self.log_size()
-        self.process = subprocess.Popen(
-            ["prlimit", f"--nofile={self.nofile}:{self.nofile}", "prosody", "-F", "--config", self.dir / "prosody.cfg.lua"], user="prosody",
-            group="prosody", extra_groups=[], cwd="/", env={"PATH": os.environ["PATH"]},
-            umask=0o027, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        argv = [*self.wrap, "prlimit", f"--nofile={self.nofile}:{self.nofile}",
+                "prosody", "-F", "--config", self.dir / "prosody.cfg.lua"]
+        user = {} if self.wrap else {"user": "prosody", "group": "prosody", "extra_groups": []}
+        self.process = subprocess.Popen(argv, **user, cwd="/", env={"PATH": os.environ["PATH"]}, umask=0o027,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.wait_for_log(self.wait_for, since=seen)
         self.wait_until(lambda: self.wait_for_listener in self.text(seen)
                         or "mod_net_fdpass\terror\t" in self.text(seen))
