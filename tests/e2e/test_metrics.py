@@ -295,6 +295,14 @@ def test_a_reader_that_is_slow_gets_a_whole_document(world, measured, port, addr
     assert len(answer.body) == int(answer.fields["content-length"])
 
 
+def test_the_settings_for_prometheus_in_the_documents_are_right(tmp_path):
+    text = re.search(r"^```yaml\n(.*?)^```", (ROOT / "doc/operating.md").read_text(), re.M | re.S)[1]
+    (tmp_path / "alerts.yml").write_text((MONITORING / "alerts.yml").read_text())
+    (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/xmpp443-alerts.yml", str(tmp_path / "alerts.yml")))
+    check = subprocess.run(["promtool", "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True, timeout=60)
+    assert check.returncode == 0 and "6 rules found" in check.stdout, check.stdout + check.stderr
+
+
 def panels(interval):
     """{title: [(expression, legend)]} of the dashboard, for the one job and instance that there is."""
     def fill_in(expression):
