@@ -18,11 +18,15 @@ from rig.machine import Machine  # noqa: E402
 from rig.world import HOSTS, SERVER4, SERVER6, World  # noqa: E402
 
 
-# For clients that do not come through port 443.
-OTHER_PORTS = """
-    c2s_ports = { 5222 }
-    c2s_direct_tls_ports = { 5223 }
-    modules_enabled = { "roster", "saslauth", "disco", "ping", "net_fdpass", "e2e_announce", "tls" }
+# For clients that do not come through port 443. A client that can choose must not get there
+# when something has gone wrong with port 443, so these ports are open on other addresses only.
+OTHER4, OTHER6 = "198.51.100.1", "2001:db8:1::1"
+OTHER_PORTS = f"""
+    c2s_ports = {{ 5222 }}
+    c2s_direct_tls_ports = {{ 5223 }}
+    c2s_interfaces = {{ "{OTHER4}", "{OTHER6}" }}
+    c2s_direct_tls_interfaces = {{ "{OTHER4}", "{OTHER6}" }}
+    modules_enabled = {{ "roster", "saslauth", "disco", "ping", "net_fdpass", "e2e_announce", "tls" }}
 """
 
 
@@ -43,9 +47,9 @@ def shim(world):
     made.stop()
 
 
-def records(*direct_tls):
+def records(addresses, *direct_tls):
     """direct_tls: "PORT,PRIORITY" """
-    yield f"host-record={SERVER_NAME},{SERVER4},{SERVER6}"
+    yield f"host-record={SERVER_NAME},{','.join(addresses)}"
     for host in HOSTS:
         yield f"srv-host=_xmpp-client._tcp.{host},{SERVER_NAME},5222,10,1"
         yield from (f"srv-host=_xmpps-client._tcp.{host},{SERVER_NAME},{one},1" for one in direct_tls)
@@ -54,15 +58,26 @@ def records(*direct_tls):
 @pytest.fixture(scope="session")
 def dns(world):
     """The records that the README advises."""
-    made = Dns(world.folder / "dns", world.server, (SERVER4, SERVER6), records("443,5")).start()
-    yield made
+    made = Dns(world.folder / "dns", world.server, (SERVER4, SERVER6), records((SERVER4, SERVER6), "443,5"))
+    yield made.start()
+    made.kill()
+
+
+@pytest.fixture(scope="session")
+def dns_other(world):
+    """The same, leading to where port 5222 is open."""
+    made = Dns(world.folder / "dns-other", world.server, (OTHER4, OTHER6), records((OTHER4, OTHER6), "443,5"))
+    yield made.start()
     made.kill()
 
 
 @pytest.fixture(scope="session")
 def dns_5223(world):
-    """Those with port 5223 before 443."""
-    made = Dns(world.folder / "dns-5223", world.server, ("198.51.100.1", "2001:db8:1::1"), records("5223,1", "443,5"))
+    """Port 5223 before 443."""
+    addresses = ("192.0.2.2", "2001:db8::2")
+    for address in addresses:
+        world.server.add_address("veth0", f"{address}/{64 if ':' in address else 24}")
+    made = Dns(world.folder / "dns-5223", world.server, addresses, records((OTHER4, OTHER6), "5223,1", "443,5"))
     yield made.start()
     made.kill()
 

@@ -232,9 +232,9 @@ class Dino(Graphical):
         self.database = self.machine.home / "data/dino/dino.db"
         ended = self.machine.home / "ended"
         self.type("dino-im & dino=$!\n")
-        wait.until(lambda: self._rows("SELECT 1 FROM sqlite_master WHERE name = 'account'"), "Dino's database", 60)
+        wait.until(lambda: self._rows("SELECT 1 FROM _meta WHERE name = 'version'"), "Dino's database", 60)
         self.type("kill $dino; wait $dino; touch ended\n")
-        wait.until(ended.exists, "Dino to end")
+        wait.until(ended.exists, "Dino to end", 60)
         with contextlib.closing(sqlite3.connect(self.database)) as db, db:
             db.execute("INSERT INTO account (bare_jid, resourcepart, password, enabled) VALUES (?, 'dino', ?, 1)",
                        (self.jid, PASSWORD))

@@ -51,7 +51,7 @@ def test_two_of_a_kind_talk_to_each_other_over_ipv4_and_ipv6(world, shim, dns, s
     for one in (alice, bob):
         jid = login(world, one)["jid"]
         assert jid.startswith(f"{one.jid}/")
-        wait.until(lambda: world.prosody.is_available(jid), f"{jid} to be available")
+        wait.until(lambda: world.prosody.is_available(jid), f"{jid} to be available", LOGIN_SECONDS)
     assert alice.machine.address != bob.machine.address
 
     for speaker, listener in ((alice, bob), (bob, alice)):
@@ -74,8 +74,8 @@ def test_one_that_sends_no_alpn_comes_to_the_web_server_where_there_is_no_route_
 
 
 @pytest.mark.skipif(DEBIAN == 12, reason="it sends ALPN there")
-def test_dino_goes_on_to_port_5222_when_it_meets_the_web_server(world, shim, start):
-    alice = start(Dino, f"alice@{SHARED}", six=False)
+def test_dino_goes_on_to_port_5222_when_it_meets_the_web_server(world, shim, start, dns_other):
+    alice = start(Dino, f"alice@{SHARED}", False, dns_other)
     login(world, alice)
     assert {event["route"] for event in events(shim, alice)} == {"web"}
 
@@ -89,8 +89,8 @@ def test_one_that_sends_no_alpn_does_not_meet_the_web_server_if_port_5223_comes_
 
 
 @pytest.mark.skipif(DEBIAN > 12, reason="it knows direct TLS there")
-def test_poezio_of_debian_12_uses_port_5222(world, shim, dns, start):
-    alice = start(Poezio, f"alice@{SHARED}", six=False)
+def test_poezio_of_debian_12_uses_port_5222(world, shim, start, dns_other):
+    alice = start(Poezio, f"alice@{SHARED}", False, dns_other)
     login(world, alice)
     assert not events(shim, alice)
-    assert ("SRV", f"_xmpps-client._tcp.{SHARED}") not in dns.asked(alice.machine.address)
+    assert ("SRV", f"_xmpps-client._tcp.{SHARED}") not in dns_other.asked(alice.machine.address)
