@@ -42,7 +42,7 @@ static int release(struct conn *c)
 	list_remove(&c->link);
 	counter_sub(&env->counts.undecided_now, 1);
 	env->n--;
-	free(c);
+	free(c); /* NOLINT(clang-analyzer-unix.Malloc): one on the stack does not wait */
 	return fd;
 }
 
@@ -223,6 +223,16 @@ static void on_deadline(struct loop_timer *t)
 	end(container_of(t, struct conn, deadline), END_HELLO_TIMEOUT, 0);
 }
 
+/* Ends one that is not among those that wait. */
+static void refuse(const struct conn *c, enum env_end how, int error)
+{
+	env_count_end(c->env, how, &c->peer, NULL, error);
+	if (c->life.stored)
+		store_drop(c->env->store, c->life.number);
+	close(c->watch.fd);
+	c->env->ended(c->env);
+}
+
 /* What has come so far was looked at. restored: it is within its client's limit, or was held without counting for it. */
 static void wait_for_more(const struct conn *so_far, bool restored)
 {
@@ -231,9 +241,7 @@ static void wait_for_more(const struct conn *so_far, bool restored)
 	int err;
 
 	if (c == NULL) {
-		env_count_end(env, END_NO_RESOURCES, &so_far->peer, NULL, -ENOMEM);
-		close(so_far->watch.fd);
-		env->ended(env);
+		refuse(so_far, END_NO_RESOURCES, -ENOMEM);
 		return;
 	}
 	*c = *so_far;
@@ -287,7 +295,7 @@ void conn_restore(struct env *env, struct record *r, const struct env_life *life
 	hello_init(&c.hello);
 	/* One more may be its end, which counts there. No hello is so short. */
 	if (taken < 0 || (uint64_t)taken > life->used + 1)
-		end(&c, END_STALE, taken < 0 ? (int)taken : 0);
+		refuse(&c, END_STALE, taken < 0 ? (int)taken : 0);
 	else
 		wait_for_more(&c, true);
 }

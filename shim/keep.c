@@ -14,21 +14,21 @@
 
 #define STEP 256
 
-void keep_take(void *arg, struct record *r)
+void keep_take(void *list, struct record *r)
 {
-	struct keep_list *list = arg;
+	struct keep_list *l = list;
 
-	if (list->n == list->size) {
-		struct record *more = realloc(list->v, (list->size * 2 + STEP) * sizeof(*more));
+	if (l->n == l->size) {
+		struct record *more = realloc(l->v, (l->size * 2 + STEP) * sizeof(*more));
 
 		if (more == NULL) {
 			record_close(r);
 			return;
 		}
-		list->v = more;
-		list->size = list->size * 2 + STEP;
+		l->v = more;
+		l->size = l->size * 2 + STEP;
 	}
-	list->v[list->n++] = *r;
+	l->v[l->n++] = *r;
 }
 
 void keep_list_free(struct keep_list *list)

@@ -132,6 +132,12 @@ struct pipe *pipes_make(struct pipes *p)
 	return pipes_adopt(p, fd);
 }
 
+void pipes_single(struct pipes *p, struct pipe *pipe)
+{
+	p->singles += !pipe->single;
+	pipe->single = true;
+}
+
 void pipes_grow(struct pipe *pipe)
 {
 	int size;

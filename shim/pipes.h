@@ -51,6 +51,9 @@ void pipes_put(struct pipes *p, struct pipe *pipe);
  */
 struct pipe *pipes_make(struct pipes *p);
 
+/* Makes one of these of a pipe that is in use. */
+void pipes_single(struct pipes *p, struct pipe *pipe);
+
 /* Makes such a pipe large, since much is coming; if that is not allowed it stays as it is. */
 void pipes_grow(struct pipe *pipe);
 

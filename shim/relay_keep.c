@@ -32,7 +32,7 @@ static int own_pipe(struct relay *r, int from)
 			return -ENOMEM;
 	}
 	if (r->pipe[from] != NULL)
-		r->pipe[from]->single = true;
+		pipes_single(&r->env->pipes, r->pipe[from]);
 	return 0;
 }
 

@@ -289,9 +289,14 @@ void relayed_give_all(struct env *env, env_take take, void *arg)
 {
 	struct list *lists[] = {&env->relayed, &env->kept};
 
-	for (int i = 0; i < 2; i++)
-		while (!list_empty(lists[i]))
-			give(container_of(lists[i]->next, struct relayed, link), take, arg);
+	for (int i = 0; i < 2; i++) {
+		struct list *next;
+
+		for (struct list *l = lists[i]->next; l != lists[i]; l = next) {
+			next = l->next;
+			give(container_of(l, struct relayed, link), take, arg);
+		}
+	}
 }
 
 static void sweep(struct list *list, uint32_t seconds, uint32_t half_closed)
@@ -316,8 +321,12 @@ void relayed_sweep(struct env *env, uint32_t seconds, uint32_t half_closed)
 
 static void end_all(struct list *list)
 {
-	while (!list_empty(list))
-		end(container_of(list->next, struct relayed, link), END_STOPPED, 0);
+	struct list *next;
+
+	for (struct list *l = list->next; l != list; l = next) {
+		next = l->next;
+		end(container_of(l, struct relayed, link), END_STOPPED, 0);
+	}
 }
 
 void relayed_end_all(struct env *env)

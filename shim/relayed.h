@@ -22,8 +22,8 @@ void relayed_done(struct relay *relay, enum relay_result result, int error);
 bool relayed_unkeep(struct relay *relay);
 void relayed_changed(struct relay *relay);
 
-/* Goes on with one that another process or worker had. Takes over the record's descriptors. store: it is to be stored at once. */
-void relayed_restore(struct env *env, struct record *r, bool store);
+/* Goes on with one that another process or worker had. Takes over the record's descriptors. at_once: it is to be stored now. */
+void relayed_restore(struct env *env, struct record *record, bool at_once);
 
 /* Gives all of them away; of those that are not connected yet the client, as one without a verdict. */
 void relayed_give_all(struct env *env, env_take take, void *arg);

@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 
 #define FDS_OTHER 48 /* log, settings, metrics and those who ask for them */
+#define PAIRS_MAX ((rlim_t)4 * CONF_CONNECTIONS_MAX) /* more than can be used */
 
 struct server {
 	struct conf *conf;
@@ -83,11 +84,11 @@ static rlim_t count_pairs(const struct conf *conf, size_t n_listeners, unsigned 
 	/* A reload opens new listeners before it closes old ones; a worker has an epoll set and an eventfd. */
 	other = FDS_OTHER + 2 * n_listeners + (2 + channels) * n_workers;
 	/* Shares of the workers are rounded up, and one admits one more before another makes room for it. */
-	other += 2 * (WORKER_PIPES(0) + 2) * n_workers;
+	other += (rlim_t)2 * (WORKER_PIPES(0) + 2) * n_workers;
 	if (limit.rlim_cur <= other)
 		return 0;
 	other = (limit.rlim_cur - other) / 2;
-	return other < 4 * CONF_CONNECTIONS_MAX ? other : 4 * CONF_CONNECTIONS_MAX; /* more than can be used */
+	return other < PAIRS_MAX ? other : PAIRS_MAX;
 }
 
 /*
@@ -167,7 +168,7 @@ static void restore(struct server *s, struct keep_list *list)
 {
 	if (list->n > 0)
 		log_line(LOG_LEVEL_INFO, "event=restored connections=%zu", list->n);
-	for (size_t i = 0; i < list->n; i++)
+	for (size_t i = 0; i < list->n && s->n_workers > 0; i++)
 		worker_restore(s->workers[i % s->n_workers], &list->v[i]);
 	list->n = 0;
 	keep_list_free(list);
@@ -249,7 +250,7 @@ int server_start(struct server *s)
 	unsigned n = wanted_workers(s->conf), max;
 	/* However a reload changes the settings, no more can be there. */
 	rlim_t most = count_pairs(s->conf, 0, 1) + LISTEN_MAX + CONF_ROUTES_MAX;
-	int err = pending_new((most < CONF_CONNECTIONS_MAX ? most : CONF_CONNECTIONS_MAX) + 4 * CONF_WORKERS_MAX, &s->pending);
+	int err = pending_new((most < CONF_CONNECTIONS_MAX ? most : CONF_CONNECTIONS_MAX) + (rlim_t)4 * CONF_WORKERS_MAX, &s->pending);
 
 	s->max_fitting = count_fitting(s->conf, s->listeners.n, n);
 	max = share(s, s->conf, n);

@@ -69,10 +69,13 @@ bool store_works(const struct store *s)
 
 void store_saw(struct store *s, const char *name)
 {
-	uint32_t epoch;
+	unsigned long epoch;
 
-	if (sscanf(name, STORE_PREFIX "%" SCNx32 "-", &epoch) == 1 && epoch >= s->epoch)
-		s->epoch = epoch + 1;
+	if (strncmp(name, STORE_PREFIX, sizeof(STORE_PREFIX) - 1) != 0)
+		return;
+	epoch = strtoul(name + sizeof(STORE_PREFIX) - 1, NULL, 16);
+	if (epoch >= s->epoch && epoch < UINT32_MAX)
+		s->epoch = (uint32_t)epoch + 1;
 }
 
 static int send_name(struct store *s, const char *what, const char *name, const int *fds, size_t n, bool wait)

@@ -239,6 +239,40 @@ static void a_pipe_that_comes_back_ends_the_shortage(void **state)
 	pipes_close(&p);
 }
 
+static void a_pipe_of_a_relays_own_never_goes_to_another(void **state)
+{
+	struct pipes p = {.max = 1};
+	struct pipe *shared, *own, *made;
+	int fd[2], before;
+
+	(void)state;
+	shared = get(&p);
+	assert_null(pipes_get(&p)); /* there are max */
+	made = pipes_make(&p);
+	assert_non_null(made);
+	assert_true(made->size < PIPES_ROOM);
+	pipes_grow(made);
+	assert_true(made->size > PIPES_ROOM);
+	own = shared;
+	pipes_single(&p, own);
+	pipes_single(&p, own);
+	assert_int_equal(p.singles, 2);
+	shared = get(&p); /* it does not count for the others any more */
+	before = count_fds();
+	pipes_put(&p, own);
+	assert_int_equal(count_fds(), before - 2);
+	pipes_release(&p, made, fd);
+	assert_int_equal(p.singles, 0);
+	assert_int_equal(p.made, 1);
+	assert_int_equal(write(fd[1], "abc", 3), 3);
+	made = pipes_adopt(&p, fd);
+	assert_int_equal(made->len, 3);
+	pipes_put(&p, made);
+	pipes_put(&p, shared);
+	assert_int_equal(p.n, 1);
+	pipes_close(&p);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -255,6 +289,7 @@ int main(void)
 		TEST(a_pipe_that_is_too_small_is_refused),
 		TEST(after_a_failure_no_pipe_is_tried_for_a_while),
 		TEST(a_pipe_that_comes_back_ends_the_shortage),
+		TEST(a_pipe_of_a_relays_own_never_goes_to_another),
 	};
 
 	return cmocka_run_group_tests_name("pipes", tests, group_begin, NULL);
