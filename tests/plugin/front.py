@@ -8,7 +8,7 @@ import ssl
 import sys
 import tempfile
 
-from prosody_box import REPO
+from prosody_box import REPO, Prosody
 
 sys.path.insert(0, str(REPO / "tests/e2e"))
 
@@ -51,6 +51,16 @@ class Network:
 
     def port(self):
         return next(self._ports)
+
+    def prosody(self, options, **others):
+        """One in here, whose ports for proxies are open."""
+        with self.inside():
+            box = Prosody(options, **others)
+        self.wait_for_ports(box)
+        return box
+
+    def wait_for_ports(self, box, since=0):
+        box.wait_for_log("Activated service 'fdpass_tcp'", since=since)
 
     def connect(self, source, port, to=None):
         """From one of the addresses above to the server's of the same family."""

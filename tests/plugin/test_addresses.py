@@ -11,7 +11,7 @@ import pytest
 
 from clients import STREAM, hand_over, ident, read_until
 from front import CLIENT, PROXY, SERVER, TRUSTED, Network, any_certificate
-from prosody_box import Prosody, Sender
+from prosody_box import Sender
 from rig.proxyheader import ALPN, tlv, v1, v2
 from rig.tls import TlsStream
 from rig.xmpp import XmppClient
@@ -63,8 +63,7 @@ BOUNCE=policy-violation
 """)
     for file in (script, blocked):
         file.chmod(0o644)
-    with net.inside():
-        box = Prosody(f"""
+    box = net.prosody(f"""
 {TRUSTED}
 fdpass_tcp_ports = {{ {tcp_port} }}
 fdpass_users = {{ "root", "nobody" }}

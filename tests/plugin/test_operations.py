@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from clients import hand_over, ident, open_stream, shell, tls
-from prosody_box import Prosody, Sender, message, tcp_pair
+from prosody_box import Sender, message, tcp_pair
 from test_senders import deaf_sender
 
 MODULES = ("c2s", "s2s", "tls", "saslauth", "http", "http_openmetrics", "admin_socket", "admin_shell")
@@ -211,8 +211,7 @@ def test_ports_for_proxies_are_counted_and_listed(fresh):
     from rig.proxyheader import v1
     net = Network()
     port = net.port()
-    with net.inside():
-        box = Prosody(f'{OPTIONS}{TRUSTED}\nfdpass_tcp_ports = {{ {port} }}\nfdpass_header_timeout = 1', modules=MODULES)
+    box = net.prosody(f'{OPTIONS}{TRUSTED}\nfdpass_tcp_ports = {{ {port} }}\nfdpass_header_timeout = 1', modules=MODULES)
     try:
         conn = net.tls(net.connect(PROXY[0], port), v1(("198.51.100.77", 1), (SERVER[0], 443)))
         open_stream(conn, "one.example")

@@ -11,7 +11,6 @@ import pytest
 
 from clients import STREAM, open_stream, read_until, shell
 from front import CLIENT, PROXY, SERVER, STRANGER, TRUSTED, Network
-from prosody_box import Prosody
 from rig.proxyheader import ALPN, LOCAL, tlv, v1, v2
 
 TO = ((SERVER[0], 443), (SERVER[1], 443))
@@ -41,8 +40,7 @@ def options(ports, **others):
 
 @pytest.fixture(scope="module")
 def box(net, ports):
-    with net.inside():
-        box = Prosody(options(ports))
+    box = net.prosody(options(ports))
     yield box
     box.close()
 
@@ -53,8 +51,7 @@ def fresh_box(net):
     boxes = []
 
     def make(ports, modules=("c2s", "s2s", "tls", "saslauth", "http"), **others):
-        with net.inside():
-            boxes.append(Prosody(options(ports, **others), modules=modules))
+        boxes.append(net.prosody(options(ports, **others), modules=modules))
         return boxes[-1]
     yield make
     for one in boxes:
@@ -278,8 +275,10 @@ def test_shutdown_closes_the_port_and_what_waits(net, fresh_box):
     assert ended(waiting)
     box.process.wait(15)
     assert box.process.returncode == 0
+    seen = box.log_size()
     with net.inside():
         box.start()
+    net.wait_for_ports(box, seen)
     log_of_stream(box, net.tls(net.connect(PROXY[0], port), HEADERS["v2-4"][0]), CLIENT[0])
 
 
@@ -293,8 +292,7 @@ def test_shutdown_closes_the_port_and_what_waits(net, fresh_box):
 ])
 def test_mistakes_in_the_options_are_explained(net, line, complaint):
     port = net.port()
-    with net.inside():
-        box = Prosody(f"{options([port])}\n{line}")
+    box = net.prosody(f"{options([port])}\n{line}")
     try:
         box.wait_for_log(complaint)
         sock = net.connect(PROXY[0], port)
@@ -314,8 +312,7 @@ def test_without_the_option_nothing_is_opened_and_nothing_logged(box, fresh):
 
 def test_unix_socket_can_be_left_out(net, fresh_box):
     port = net.port()
-    with net.inside():
-        box = Prosody(options([port]) + "\nfdpass_socket = false", wait_for_listener="Activated service 'fdpass_tcp'")
+    box = net.prosody(options([port]) + "\nfdpass_socket = false", wait_for_listener="Activated service 'fdpass_tcp'")
     try:
         assert not box.socket.exists()
         log_of_stream(box, net.tls(net.connect(PROXY[0], port), HEADERS["v2-4"][0]), CLIENT[0])
