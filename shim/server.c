@@ -209,7 +209,7 @@ static int take_listeners(struct server *s)
 	s->stored_listeners = inherited->own.n > 0;
 	listen_close(&inherited->own, &s->listeners);
 	if (err == 0 && s->listeners.n == 0) {
-		log_line(LOG_LEVEL_ERROR, "event=listen-failed error=\"there is no listen, and no listening TCP socket was passed\"");
+		log_line(LOG_LEVEL_ERROR, "event=listen-failed error=\"nothing to listen on: no listen is set, and no listening TCP socket was passed\"");
 		return -ENOTSOCK;
 	}
 	return err;
