@@ -203,7 +203,7 @@ static const char *metrics_dir(const struct daemon *d, char *buf)
 
 	if (d->metrics.len == 0 || d->metrics.u.sa.sa_family != AF_UNIX)
 		return NULL;
-	strcpy(buf, path);
+	memcpy(buf, path, strlen(path) + 1);
 	strrchr(buf, '/')[1] = '\0';
 	return buf;
 }
