@@ -59,7 +59,7 @@ enum hello_field {
 	HELLO_FIELD_ALPN_NAME,
 };
 
-/* Embedded by its users; only hello.c looks inside. */
+/* Embedded by its users; only hello.c looks inside, and trace.c, which shows the parser at work. */
 struct hello {
 	enum hello_status status;
 	enum hello_field field;

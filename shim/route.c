@@ -38,7 +38,7 @@ static bool offers(const struct hello_info *info, const char *want)
 	return false;
 }
 
-static bool alpn_matches(const struct route *r, const struct hello_info *info, const char **ret_alpn)
+bool route_matches_alpn(const struct route *r, const struct hello_info *info, const char **ret_alpn)
 {
 	if (r->alpn.n == 0 && !r->alpn_none)
 		return true;
@@ -53,7 +53,7 @@ static bool alpn_matches(const struct route *r, const struct hello_info *info, c
 	return false;
 }
 
-static bool sni_matches(const struct route *r, const struct hello_info *info)
+bool route_matches_sni(const struct route *r, const struct hello_info *info)
 {
 	const char *sni = (const char *)info->sni;
 	size_t len = info->sni_len;
@@ -86,7 +86,7 @@ const struct route *route_find(const struct route *routes, size_t n, const struc
 {
 	for (size_t i = 0; i < n; i++) {
 		*ret_alpn = NULL;
-		if (sni_matches(&routes[i], info) && alpn_matches(&routes[i], info, ret_alpn))
+		if (route_matches_sni(&routes[i], info) && route_matches_alpn(&routes[i], info, ret_alpn))
 			return &routes[i];
 	}
 	*ret_alpn = NULL;

@@ -48,6 +48,10 @@ struct route {
 const struct route *route_find(const struct route *routes, size_t n, const struct hello_info *info,
 			       const char **ret_alpn);
 
+/* The two halves of it: does the rule allow this server name, and this list of protocols? *ret_alpn is set as above if it does. */
+bool route_matches_sni(const struct route *r, const struct hello_info *info);
+bool route_matches_alpn(const struct route *r, const struct hello_info *info, const char **ret_alpn);
+
 /* Letters, digits and hyphens in labels of 1..63, RFC 1123 section 2.1; a trailing dot is allowed, and nothing else. */
 bool route_is_hostname(const uint8_t *name, size_t len);
 

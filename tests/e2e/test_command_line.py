@@ -27,7 +27,7 @@ def run(*arguments, stdin=b""):
 def test_explain_tells_the_verdict_the_names_and_the_route(name, verdict, sni, alpn):
     result = run("--explain", VECTORS / name, "--fdpass", "/run/x.sock", "--web", "127.0.0.1:8443")
     assert result.returncode == 0, result.stderr
-    told = dict(line.split(":", 1) for line in result.stdout.decode().splitlines())
+    told = dict(line.split(":", 1) for line in result.stdout.decode().partition("\n\n")[0].splitlines())
     assert told["verdict"] == f" {verdict}"
     if verdict == "ok":
         assert told["sni"].strip() == (sni if sni != "-" else "(none)")

@@ -33,7 +33,7 @@ def printed(text):
 def explain(flight):
     result = subprocess.run([BINARY, "-c", VECTORS / "hostile.conf", "--explain", "-"], input=flight, capture_output=True, timeout=20)
     assert result.returncode == 0, result.stderr
-    told = dict(line.split(":", 1) for line in result.stdout.decode("ascii").splitlines())
+    told = dict(line.split(":", 1) for line in result.stdout.decode("ascii").partition("\n\n")[0].splitlines())
     return told["verdict"].strip(), told["sni"].strip(), told["alpn"].split(), told["route"].strip()
 
 

@@ -7,6 +7,7 @@
 FUZZ_SECONDS ?= 60
 FUZZ_CC ?= clang
 FUZZ_TARGETS := fuzz_hello fuzz_oracle fuzz_pp2 fuzz_conf fuzz_message fuzz_proxy
+FUZZ_TARGETS += fuzz_capture fuzz_check
 FUZZ_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
 	-fsanitize=fuzzer,address,undefined
 
@@ -16,7 +17,7 @@ fuzz: fuzz-build
 fuzz-build: $(FUZZ_TARGETS:%=build/fuzz/%)
 
 $(FUZZ_TARGETS:%=build/fuzz/%): build/fuzz/%: tests/fuzz/%.c \
-		$(wildcard shim/*.h lua-module/*.h tests/fuzz/*.h)
+		$(wildcard shim/*.h check/*.h lua-module/*.h tests/fuzz/*.h)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_CFLAGS) -o $@ $(filter %.c,$^) $(FUZZ_LIBS)
 
@@ -31,6 +32,9 @@ build/fuzz/fuzz_conf: shim/conf.c shim/conf_keys.c shim/conf_value.c shim/conf_f
 build/fuzz/fuzz_conf: FUZZ_LIBS := -linih
 build/fuzz/fuzz_message: lua-module/message.c lua-module/v2.c
 build/fuzz/fuzz_proxy: lua-module/proxy.c lua-module/v2.c shim/pp2_read.c shim/addr.c
+build/fuzz/fuzz_capture: shim/capture.c shim/capture_tcp.c
+build/fuzz/fuzz_check: check/rdata.c check/http.c check/stream.c check/clean.c check/mem.c
+build/fuzz/fuzz_check: FUZZ_LIBS := -lexpat
 
 # Built as the shim is: it measures.
 build/bench/hello: tests/bench/hello.c shim/hello.c shim/hello.h
