@@ -25,8 +25,11 @@ static bool judge_tcp(struct report *r, const struct place *place)
 		if (place->target->port == 443)
 			check_advise(c, "Start the shim (systemctl start xmpp443-shim.socket xmpp443-shim), and see that it listens on %s.",
 				     place->v6 ? "[::]:443" : "0.0.0.0:443");
-		else
+		else if (place->target->services & (1u << SERVICE_XMPPS_CLIENT | 1u << SERVICE_XMPPS_SERVER))
 			check_advise(c, "Let the server listen on port %u, or correct the SRV record: the shim's port is 443.", place->target->port);
+		else
+			check_advise(c, "Let Prosody listen on port %u (%s), or remove the SRV record.", place->target->port,
+				     place->target->services & 1u << SERVICE_XMPP_CLIENT ? "c2s_ports" : "s2s_ports");
 	} else if (p->end == PROBE_CONNECT_FAILED) {
 		c = report_add(r, bad, "tcp", "TCP", "not reachable: %s", strerror(p->err));
 		check_advise(c, "Correct the %s record of %s, or the network of the server.", place->v6 ? "AAAA" : "A", place->target->host);

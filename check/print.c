@@ -84,6 +84,7 @@ static void print_check(FILE *f, const struct check *c, bool colour, unsigned wi
 	print_wrapped(f, line, column, width);
 	if (c->advice == NULL)
 		return;
+	colour = colour && c->verdict >= VERDICT_WARNING; /* what has to be done stands out */
 	fprintf(f, "%*s%s", (int)column, "", colour ? "\033[1m" : "");
 	snprintf(line, sizeof(line), "-> %s%s", c->advice, colour ? "\033[0m" : "");
 	print_wrapped(f, line, column, width);

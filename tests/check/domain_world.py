@@ -61,6 +61,8 @@ DOMAINS = {
     "unknown.example": HERE + services(),
     "preferred.example": HERE + ["_xmpps-client._tcp.@ SRV 10 1 5223 direct.front.example.",
                                  "_xmpps-client._tcp.@ SRV 5 1 443 @", "_xmpps-client._tcp.@ SRV 5 9 443 one.example."],
+    "chat2.example": HERE + services(old=False) + ["_xmpp-client._tcp.@ SRV 10 1 5222 @"],
+    "chat.example": [f"@ A {FRONTS['no-module']}", "_xmpps-client._tcp.@ SRV 5 1 443 @", "_xmpp-client._tcp.@ SRV 10 1 5222 @"],
     **{f"{name}.example": HERE + services() for name in ("expired", "soon", "future", "wrong", "selfsigned", "incomplete")},
     **{f"{name}.front.example": [f"@ A {address}", "_xmpps-client._tcp.@ SRV 5 1 443 @"] for name, address in FRONTS.items()},
     "direct.front.example": [f"@ A {FRONTS['direct']}", "_xmpps-client._tcp.@ SRV 5 1 443 @", "_xmpp-client._tcp.@ SRV 5 1 5222 @",
@@ -74,7 +76,7 @@ MODULES = """\
 # Names for which Prosody and nginx have a certificate that is as it should be.
 GOOD = ("one.example", IDN, "hosted.example", "nosrv.example", "old.example", "alias.example", "cname.example", "refused.example",
         "port.example", "dead6.example", "dead4.example", "noroute.example", "only4.example", "only6.example", "caa.example", "tlsa.example", "badtlsa.example",
-        "preferred.example", "bogus.example", "insecure.example")
+        "preferred.example", "chat.example", "chat2.example", "bogus.example", "insecure.example")
 UNSIGNED = [f"@ A {V4}", *services()]
 
 

@@ -43,6 +43,7 @@ BROKEN = {
     "web-down.front.example": {("http1", "error"): "whether the web server runs"},
     "half-blind.front.example": {("split-records", "error"): "only at the beginning of the hello"},
     "no-sasl.front.example": {("xmpps-client", "error"): "saslauth"},
+    "chat2.example": {("tcp", "error"): "c2s_ports"},
     "no-tls.front.example": {("xmpp-client", "error"): "Give Prosody a certificate"},
     "late.front.example": {("clock", "warning"): "Set the clock that is wrong"},
 }

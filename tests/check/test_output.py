@@ -1,11 +1,8 @@
 """What it prints, for people and for machines, and what it says to mistakes on the command line."""
 
 import json
-import os
 import pathlib
-import pty
 import re
-import select
 import time
 
 import jsonschema
@@ -13,6 +10,7 @@ import pytest
 
 from domain_world import NO_RESOLVER
 from rig.prosody import ROOT
+from terminal import on_a_terminal
 
 SCHEMA = json.loads((ROOT / "doc/xmpp443-check.schema.json").read_text())
 ESCAPE = "\x1b["
@@ -27,32 +25,6 @@ def test_json_is_as_documented(world, domain):
     counted = {verdict: sum(c["verdict"] == verdict for c in report["checks"]) for verdict in report["counts"]}
     assert report["counts"] == counted
     assert all(c["advice"] for c in report["checks"] if c["verdict"] in ("warning", "error"))
-
-
-def on_a_terminal(world, *args, env=None, columns=80):
-    """What it writes to a terminal, which is both its standard output and its standard error."""
-    pid, fd = pty.fork()
-    if pid == 0:
-        try:
-            with world.client.inside():
-                os.execvpe("sh", ["sh", "-c", f'stty cols {columns} && exec "$@"', "sh", str(world.binary), *map(str, args)],
-                           {**os.environ, "TERM": "xterm", **(env or {})})
-        finally:
-            os._exit(127)
-    seen = b""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            if select.select([fd], [], [], 1)[0]:
-                piece = os.read(fd, 65536)
-                if not piece:
-                    break
-                seen += piece
-        except OSError:
-            break
-    os.waitpid(pid, 0)
-    os.close(fd)
-    return seen.decode().replace("\r\n", "\n")
 
 
 def test_aligned_and_without_colour_in_a_pipe(world):
