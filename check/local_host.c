@@ -29,7 +29,8 @@ static const char *user_name(uid_t uid, char out[33])
 	return out;
 }
 
-static void judge_limit(struct report *r, const struct procs_one *p, const char *id, long enough, const char *unit)
+/* low: what it means if fewer than enough are allowed. */
+static void judge_limit(struct report *r, const struct procs_one *p, const char *id, long enough, enum verdict low, const char *unit)
 {
 	struct check *c;
 
@@ -42,7 +43,7 @@ static void judge_limit(struct report *r, const struct procs_one *p, const char 
 		c = report_add(r, VERDICT_ERROR, id, "open files", "%ld of %ld are in use", p->fds, p->fd_limit);
 		check_advise(c, "Raise LimitNOFILE= (systemctl edit %s) now: new connections will soon fail.", unit);
 	} else if (p->fd_limit < enough) {
-		c = report_add(r, VERDICT_WARNING, id, "open files", "%ld allowed, %ld in use", p->fd_limit, p->fds);
+		c = report_add(r, low, id, "open files", "%ld allowed, %ld in use", p->fd_limit, p->fds);
 		check_advise(c, "For more connections put LimitNOFILE=%ld below [Service] (systemctl edit %s).", enough * 2, unit);
 	} else {
 		c = report_add(r, VERDICT_OK, id, "open files", "%ld allowed, %ld in use", p->fd_limit, p->fds);
@@ -65,7 +66,8 @@ void local_shim(struct report *r, const struct conf *conf)
 	if (shim.uid == 0)
 		check_advise(c, "Run it as a user of its own, as its systemd unit does.");
 	/* Each relayed connection has two; see max-connections in xmpp443-shim.conf(5). */
-	judge_limit(r, &shim, "shim-files", (long)(conf->max_connections < 2048 ? conf->max_connections : 2048) * 2, "xmpp443-shim");
+	judge_limit(r, &shim, "shim-files", (long)(conf->max_connections < 2048 ? conf->max_connections : 2048) * 2, VERDICT_WARNING,
+		    "xmpp443-shim");
 }
 
 static bool shows(const char *text, const char *unit, const char *line)
@@ -144,7 +146,7 @@ static void judge_listener(struct report *r, int fd, const struct stat *director
 		return;
 	}
 	report_add(r, VERDICT_OK, "receiver", "receiver", "%s, process %d, of %s", p.name, (int)cred.pid, name);
-	judge_limit(r, &p, "receiver-files", PROSODY_LIMIT_LOW, "prosody");
+	judge_limit(r, &p, "receiver-files", PROSODY_LIMIT_LOW, VERDICT_NOTE, "prosody"); /* 1,024 by default, enough for many */
 }
 
 static void judge_way_in(struct report *r, const struct stat *socket_file, const struct stat *directory)

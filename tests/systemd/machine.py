@@ -35,9 +35,10 @@ from rig import netns  # noqa: E402
 from rig.process import Process  # noqa: E402
 from rig.wait import Timeout, until  # noqa: E402
 
+CHECK_NEEDS = ("libunbound8", "libexpat1", "libjansson4", "libidn2-0")  # xmpp443-check
 # lua-sec and what follows are what Prosody, the shim and the tests' own set-up ask for.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "prosody", "nginx-light", "lua-sec", "lua5.4", "libinih1", "iproute2",
-            "procps", "openssl")
+            "procps", "openssl", *CHECK_NEEDS)
 BOOT_SECONDS = 120
 
 
