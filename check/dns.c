@@ -178,11 +178,19 @@ const struct dns_answer *dns_ask(struct dns *d, const char *name, int type)
 	return &q->answer;
 }
 
+static bool is_waiting(const struct dns *d)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->questions[i]->answer.state == DNS_WAITING)
+			return true;
+	return false;
+}
+
 void dns_wait(struct dns *d, int timeout_ms, void (*tick)(void *arg), void *arg)
 {
 	int64_t deadline = clock_ms() + timeout_ms;
 
-	while (d->answered < d->n && clock_ms() < deadline) {
+	while (is_waiting(d) && clock_ms() < deadline) {
 		struct pollfd p = {.fd = ub_fd(d->ctx), .events = POLLIN};
 
 		poll(&p, 1, TICK_MS);

@@ -113,6 +113,16 @@ static void targets_of_records(struct plan *p)
 	}
 }
 
+/* Without a resolver there is no use in asking on. */
+static bool nobody_answers(const struct plan *p)
+{
+	bool silent = p->a->state == DNS_TIMED_OUT && p->aaaa->state == DNS_TIMED_OUT;
+
+	for (int s = 0; s < SERVICES; s++)
+		silent = silent && p->services[s].answer->state == DNS_TIMED_OUT;
+	return silent;
+}
+
 static void ask_records(struct plan *p, void (*tick)(void *arg), void *arg)
 {
 	const char *domain = p->options->domain.ascii;
@@ -124,6 +134,8 @@ static void ask_records(struct plan *p, void (*tick)(void *arg), void *arg)
 		p->services[s].answer = ask_below(p, service_name(s), domain, DNS_SRV);
 	p->caa = dns_ask(p->dns, domain, DNS_CAA);
 	dns_wait(p->dns, p->options->timeout_ms, tick, arg);
+	if (nobody_answers(p))
+		return;
 	/* RFC 8659 section 3: the next name upwards that has records counts. */
 	for (const char *dot = strchr(domain, '.'); dot != NULL && p->caa->state == DNS_NO_DATA && strchr(dot + 1, '.') != NULL;
 	     dot = strchr(dot + 1, '.')) {
