@@ -30,7 +30,7 @@ ALL_LDFLAGS = -Wl,-z,relro,-z,now $(LDFLAGS)
 LUA_CFLAGS = $(shell pkg-config --cflags lua$(LUA_VERSION) 2>/dev/null)
 
 # Each unit of the shim but main, in the order of the layers: see tests/lint/layers.
-UNITS := addr capture capture_tcp hello http log loop proc sandbox reader notify watchdog pending pipes pp2 pp2_read control route conf_value conf conf_keys \
+UNITS := addr capture capture_tcp hello http log loop proc privs sandbox reader notify watchdog pending pipes pp2 pp2_read control route conf_value conf conf_keys \
 	conf_file taken record capsule store handoff relay relay_keep relay_start scrape scrape_open env passed relayed conn \
 	channels listen keep worker worker_thread metrics server keeper trace explain options serve
 UNIT_OBJS := $(UNITS:%=$(B)/shim/%.o)

@@ -22,6 +22,7 @@
 #define CONF_WORKERS_MAX 64
 #define CONF_TRUSTED_MAX 64
 #define CONF_CONNECTIONS_MAX 1000000
+#define CONF_ACCOUNT_MAX 63
 
 /* What becomes of connections when this process ends, doc/reliability.md. */
 enum conf_keep {
@@ -45,6 +46,7 @@ struct conf {
 	enum conf_keep keep;
 	unsigned keep_after_ms;
 	enum log_level log_level;
+	char user[CONF_ACCOUNT_MAX + 1], group[CONF_ACCOUNT_MAX + 1]; /* for a start as root */
 	enum log_about log_about;
 	unsigned log_rate; /* lines in a second; 0: no limit */
 	struct addr_endpoint metrics; /* len 0: none */

@@ -73,6 +73,16 @@ static int set_sandbox(const struct conf_key *k, void *target, const char *value
 	return conf_sandbox(value, field(k, target), err);
 }
 
+static int set_account(const struct conf_key *k, void *target, const char *value, struct conf_error *err)
+{
+	size_t len = strlen(value);
+
+	if (len == 0 || len > CONF_ACCOUNT_MAX)
+		return conf_fail(err, "the name of a user or group has 1 to %d bytes", CONF_ACCOUNT_MAX);
+	memcpy(field(k, target), value, len + 1);
+	return 0;
+}
+
 static int set_proxy_protocol(const struct conf_key *k, void *target, const char *value, struct conf_error *err)
 {
 	return conf_proxy_protocol(value, field(k, target), err);
@@ -245,6 +255,8 @@ const struct conf_key conf_keys[] = {
 	{SHIM,  "log-level",          LEVELS,          "info",  .set = set_log_level, .at = OF(log_level)},
 	{SHIM,  "metrics",            "address | off", "off",   .set = set_metrics, .at = OF(metrics)},
 	{SHIM,  "sandbox",            "on | off | log", "on",   .set = set_sandbox, .at = OF(sandbox)},
+	{SHIM,  "user",               "name",          "xmpp443", .set = set_account, .at = OF(user)},
+	{SHIM,  "group",              "name",          "prosody", .set = set_account, .at = OF(group)},
 	{ROUTE, "alpn",               "protocol ...",  NULL,    .set = set_list, .add = add_alpn},
 	{ROUTE, "sni",                "host ...",      NULL,    .set = set_list, .add = add_sni},
 	{ROUTE, "fdpass",             "path",          NULL,    .set = set_fdpass},

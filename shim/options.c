@@ -31,6 +31,8 @@ const struct flag option_flags[] = {
 	{"metrics", 0, "ADDR", "serve metrics at this loopback address or unix:/path", "shim", "metrics"},
 	{"sandbox", 0, "MODE", "on (the default), off or log", "shim", "sandbox"},
 	{"log", 0, "WHAT", "failures, handoffs (the default) or decisions: which connections are logged", "shim", "log"},
+	{"user", 0, "NAME", "whom to become if started as root (xmpp443)", "shim", "user"},
+	{"group", 0, "NAME", "and which group may write to the hand-off socket (prosody)", "shim", "group"},
 	{"log-level", 0, "LEVEL", "error, warning, notice, info (the default) or debug", "shim", "log-level"},
 	{"explain", 0, "FILE", "tell what becomes of a recorded ClientHello; - is standard input", NULL, NULL},
 	{"version", 0, NULL, "print it", NULL, NULL},

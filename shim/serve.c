@@ -5,6 +5,7 @@
 #include "loop.h"
 #include "metrics.h"
 #include "notify.h"
+#include "privs.h"
 #include "proc.h"
 #include "reader.h"
 #include "sandbox.h"
@@ -208,6 +209,32 @@ static const char *metrics_dir(const struct daemon *d, char *buf)
 	return buf;
 }
 
+/* Whom to become; needed only by root. What is wrong with it was logged. */
+static int find_user(const struct conf *c, struct privs *p)
+{
+	int err = privs_find_user(c->user, p);
+
+	if (err == -ENOENT)
+		log_line(LOG_LEVEL_ERROR, "event=start-failed error=\"started as root, and there is no user %s to become; make it, or "
+			 "name another with user =\"", c->user);
+	else if (err == -EPERM)
+		log_line(LOG_LEVEL_ERROR, "event=start-failed error=\"user = %s is root, who has more rights than it takes\"", c->user);
+	else if (err < 0)
+		log_line(LOG_LEVEL_ERROR, "event=start-failed error=\"looking up user %s: %s\"", c->user, strerror(-err));
+	else if (privs_find_group(c->group, p) < 0)
+		log_line(LOG_LEVEL_WARNING, "event=group-missing group=%s", c->group);
+	return err;
+}
+
+static int become(const struct privs *p)
+{
+	int err = privs_drop(p);
+
+	if (err < 0)
+		log_line(LOG_LEVEL_ERROR, "event=start-failed error=\"giving up root: %s\"", strerror(-err));
+	return err;
+}
+
 /* Gives up what is not needed any more; the reader still opens the settings' file. */
 static int confine(struct daemon *d)
 {
@@ -270,11 +297,17 @@ int serve(const struct options *o, int n_passed, const char *names)
 		.tell = {.expired = on_tell},
 		.reader = -1,
 	};
+	struct privs privs = {0};
+	bool root = geteuid() == 0;
 	int err;
 
 	log_init(o->conf->log_level);
 	use_log(o->conf);
+	if (root && find_user(o->conf, &privs) < 0)
+		return EXIT_USAGE;
 	err = open_all(&d, n_passed, names);
+	if (err == 0 && root)
+		err = become(&privs);
 	if (err == 0)
 		err = confine(&d);
 	if (err == 0)

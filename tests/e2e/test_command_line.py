@@ -93,7 +93,7 @@ def test_a_mistake_on_the_command_line_is_explained(arguments, complaint):
 def test_an_address_in_use_ends_it_with_a_log_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = run("--listen", f"127.0.0.1:{port}", "--web", "127.0.0.1:1")
+        result = run("--listen", f"127.0.0.1:{port}", "--web", "127.0.0.1:1", "--user", "nobody")
     assert result.returncode == SYSTEM
     assert f'event=listen-failed address=127.0.0.1:{port} error="Address already in use"' in result.stderr.decode()
 
@@ -101,13 +101,13 @@ def test_an_address_in_use_ends_it_with_a_log_line():
 def start_with_sockets(folder, listeners, arguments):
     """As a service manager does it: descriptors from 3 on, and LISTEN_PID is the daemon's own."""
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    notify.bind(str(folder / "notify"))
+    notify.bind(f"\0{folder}")  # in the abstract name space, where no directory keeps the daemon's user out
     notify.settimeout(20)
     fds = [listener.fileno() for listener in listeners]
     moves = " ".join(f"{3 + i}<&{fd}" for i, fd in enumerate(fds))
     command = f'export LISTEN_PID=$$ LISTEN_FDS={len(fds)}; exec "$@" {moves}'
     process = subprocess.Popen(["bash", "-c", command, "bash", BINARY, *arguments], pass_fds=fds,
-                               stderr=subprocess.PIPE, env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")})
+                               stderr=subprocess.PIPE, env={**os.environ, "NOTIFY_SOCKET": f"@{folder}"})
     return process, notify
 
 
@@ -117,7 +117,7 @@ def test_sockets_from_the_service_manager_replace_those_of_the_settings(tmp_path
     passed = [socket.create_server(("127.0.0.1", 0)),
               socket.create_server(("::1", 0), family=socket.AF_INET6)]
     web = f"127.0.0.1:{backend.getsockname()[1]}"
-    process, notify = start_with_sockets(tmp_path, passed, ["--web", web, "--proxy-protocol", "none", "--sandbox", SANDBOX])
+    process, notify = start_with_sockets(tmp_path, passed, ["--user", "nobody", "--web", web, "--proxy-protocol", "none", "--sandbox", SANDBOX])
     try:
         assert notify.recv(100) == b"READY=1"
         for listener in passed:
@@ -136,7 +136,7 @@ def test_sockets_from_the_service_manager_replace_those_of_the_settings(tmp_path
 
 def test_a_passed_descriptor_that_is_no_listener_is_refused(tmp_path):
     pair = socket.socketpair()
-    process, _ = start_with_sockets(tmp_path, pair[:1], ["--web", "127.0.0.1:1"])
+    process, _ = start_with_sockets(tmp_path, pair[:1], ["--user", "nobody", "--web", "127.0.0.1:1"])
     _, errors = process.communicate(timeout=20)
     assert process.returncode == SYSTEM
     assert b"event=stored-refused descriptor=3" in errors and b"nothing to listen on" in errors
@@ -144,7 +144,7 @@ def test_a_passed_descriptor_that_is_no_listener_is_refused(tmp_path):
 
 def test_sighup_without_a_file_changes_nothing(tmp_path):
     listener = socket.create_server(("127.0.0.1", 0))
-    process, notify = start_with_sockets(tmp_path, [listener], ["--web", "127.0.0.1:1"])
+    process, notify = start_with_sockets(tmp_path, [listener], ["--user", "nobody", "--web", "127.0.0.1:1"])
     try:
         assert notify.recv(100) == b"READY=1"
         process.send_signal(signal.SIGHUP)
@@ -159,7 +159,7 @@ def test_sighup_without_a_file_changes_nothing(tmp_path):
 
 def test_closed_clients_are_counted_by_reason_at_the_end(tmp_path):
     listener = socket.create_server(("127.0.0.1", 0))
-    process, notify = start_with_sockets(tmp_path, [listener], ["--web", "127.0.0.1:1"])
+    process, notify = start_with_sockets(tmp_path, [listener], ["--user", "nobody", "--web", "127.0.0.1:1"])
     try:
         assert notify.recv(100) == b"READY=1"
         for _ in range(3):

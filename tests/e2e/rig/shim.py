@@ -25,9 +25,10 @@ def config(listen, web, fdpass=None, shim=None, routes=None, web_options=None):
 
 
 class Shim:
-    def __init__(self, folder, binary, ns, text, nofile=None, wrap=(), passed=None):
+    def __init__(self, folder, binary, ns, text, nofile=None, wrap=(), passed=None, user="nobody"):
         """wrap: a command that ends by executing its arguments, put before everything else.
-        passed: a listening socket for it to use, as the service manager would hand it over."""
+        passed: a listening socket for it to use, as the service manager would hand it over.
+        user: None to start it as root."""
         folder.mkdir()
         self.conf = folder / "shim.conf"
         self.conf.write_text(text)
@@ -40,7 +41,7 @@ class Shim:
         self._passed = passed
         if passed:
             wrap = [*wrap, "bash", "-c", f'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&{passed.fileno()}', "bash"]
-        prefix = list(wrap) + privileges("nobody", "nogroup", ["prosody"], ["net_bind_service"])
+        prefix = list(wrap) + (privileges(user, "nogroup", ["prosody"], ["net_bind_service"]) if user else privileges(None))
         self.process = Process(f"shim in {folder.name}", [str(binary), "-c", str(self.conf)],
                                folder / "shim.log", ns, prefix,
                                {"NOTIFY_SOCKET": str(self._notify_path)}, nofile, passed)
