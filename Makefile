@@ -4,6 +4,8 @@
 #   sudo make demo     show the whole thing with a real Prosody and a real nginx
 #   sudo make check    run every test
 #   sudo make install  into PREFIX (/usr/local), with DESTDIR in front
+#   sudo make uninstall
+#   sudo make deb      build Debian packages into build/deb/
 #   make rock          pack the Prosody side for luarocks into build/rocks/
 #   make deps          install the Debian packages that building needs, if any is missing
 #
@@ -34,7 +36,7 @@ UNITS := addr capture capture_tcp hello http log loop proc privs sandbox reader 
 	conf_file taken record capsule store handoff relay relay_keep relay_start scrape scrape_open env passed relayed conn \
 	channels listen keep worker worker_thread metrics server keeper trace explain options serve
 UNIT_OBJS := $(UNITS:%=$(B)/shim/%.o)
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo scm)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo scm)
 
 all: $(B)/xmpp443-shim $(B)/fdpass.so $(B)/xmpp443-check
 
@@ -103,6 +105,16 @@ check:
 	$(MAKE) --no-print-directory -s WERROR=1 SAN=1 all
 	tests/run
 
+# In a copy, so that nothing is made here but build/deb/. DEB_VERSION=... for another version than the changelog's.
+deb:
+	tests/deps deb
+	rm -rf build/deb
+	mkdir -p build/deb/xmpp443
+	tar -c --exclude=./build --exclude=./.git . | tar -x -C build/deb/xmpp443
+	$(if $(DEB_VERSION),sed -i '1s/(.*)/($(DEB_VERSION))/' build/deb/xmpp443/debian/changelog)
+	cd build/deb/xmpp443 && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS dpkg-buildpackage -us -uc -b
+	rm -rf build/deb/xmpp443
+
 proof:
 	tests/deps proof
 	tests/proof/run
@@ -119,6 +131,7 @@ EXAMPLEDIR = $(PREFIX)/share/doc/xmpp443-shim/examples
 CONFDIR = /etc/xmpp443
 # Debian's Prosody looks for plugins here, and the plugin finds the module beside itself.
 PLUGINDIR = /usr/local/lib/prosody/modules
+LUACDIR = $(PLUGINDIR)/mod_net_fdpass
 # Which systemd the units are for; 0 for none.
 SYSTEMD_VERSION ?= $(or $(shell systemctl --version 2>/dev/null | sed -n '1s/systemd \([0-9]*\).*/\1/p'),0)
 SYSTEMD_254 = $(shell test $(SYSTEMD_VERSION) -lt 254 || echo yes)
@@ -143,8 +156,9 @@ install-shim: $(B)/xmpp443-shim
 	test -e $(DESTDIR)$(CONFDIR)/shim.conf || install -m 644 shim/shim.conf $(DESTDIR)$(CONFDIR)/shim.conf
 
 install-plugin: $(B)/fdpass.so
-	install -d $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass
-	install -m 644 prosody-plugin/mod_net_fdpass/*.lua $(B)/fdpass.so $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass/
+	install -d $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass $(DESTDIR)$(LUACDIR)
+	install -m 644 prosody-plugin/mod_net_fdpass/*.lua $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass/
+	install -m 644 $(B)/fdpass.so $(DESTDIR)$(LUACDIR)/
 
 # The settings stay if they are not as they were shipped.
 uninstall: uninstall-check
@@ -153,6 +167,7 @@ uninstall: uninstall-check
 		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(DROPINDIR)/systemd-254.conf \
 		$(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf $(DESTDIR)$(EXAMPLEDIR)/private-network.conf
 	rm -rf $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass
+	rm -f $(DESTDIR)$(LUACDIR)/fdpass.so
 	! cmp -s shim/shim.conf $(DESTDIR)$(CONFDIR)/shim.conf || rm -f $(DESTDIR)$(CONFDIR)/shim.conf
 	for d in $(DROPINDIR) $(EXAMPLEDIR) $(dir $(EXAMPLEDIR)) $(CONFDIR); do \
 		rmdir $(DESTDIR)$$d 2>/dev/null || true; done
@@ -162,4 +177,4 @@ include tests/unit/unit.mk
 include tests/bench/bench.mk
 include tests/fuzz/fuzz.mk
 
-.PHONY: all proof rock deps demo check check-spec check-manual clean install install-shim install-plugin uninstall
+.PHONY: all proof rock deps demo check check-spec check-manual clean deb install install-shim install-plugin uninstall
