@@ -87,14 +87,14 @@ class Prosody:
     def __init__(self, options="", modules=("c2s", "s2s", "tls", "saslauth", "http"),
                  plugin_paths=None, with_library=True, wait_for="epoll backend",
                  wait_for_listener="mod_net_fdpass\tinfo\tWaiting", nofile=1024,
-                 components="", extra_certs=(), disabled=(), wrap=()):
+                 components="", extra_certs=(), disabled=(), with_module=True, wrap=()):
         """wrap: a command that gives up root and executes its arguments."""
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="prosody-box-"))
         self.socket = self.dir / "fdpass.sock"
         self.log = self.dir / "prosody.log"
         self.options, self.modules, self.wait_for = options, modules, wait_for
         self.wait_for_listener, self.nofile = wait_for_listener, nofile
-        self.wrap = list(wrap)
+        self.with_module, self.wrap = with_module, list(wrap)
         self.components, self.disabled = components, ("s2s_auth_certs", *disabled)
         if plugin_paths is None:
             plugins = self.dir / "plugins"
@@ -130,7 +130,7 @@ class Prosody:
     def configure(self, options=None):
         if options is not None:
             self.options = options
-        modules = "; ".join(f'"{m}"' for m in self.modules + ("net_fdpass",))
+        modules = "; ".join(f'"{m}"' for m in self.modules + ("net_fdpass",) * self.with_module)
         (self.dir / "prosody.cfg.lua").write_text(f"""
 {self.plugin_paths}
 data_path = "{self.dir}/data"

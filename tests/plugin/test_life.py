@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from clients import hand_over, ident, open_stream, shell, still_open, tls
+from clients import hand_over, ident, login, shell, still_open, tls
 from prosody_box import Sender, message, tcp_pair
 
 
@@ -51,40 +51,77 @@ def test_kill_leaves_a_socket_that_the_next_start_replaces(fresh):
     assert hand_over(Sender(box.socket))[1] == "A"
 
 
-def test_module_reload_and_unload(fresh):
-    box = fresh(modules=("c2s", "s2s", "tls", "saslauth", "admin_socket", "admin_shell"))
+ADMIN = ("c2s", "s2s", "tls", "saslauth", "admin_socket", "admin_shell")
+
+
+def is_served(client):
+    client.send(client.jid, "still here")
+    return client.receive() == (client.jid, "still here")
+
+
+def test_sessions_stay_whatever_is_reloaded(fresh):
+    box = fresh(modules=ADMIN)
     first = Sender(box.socket)
     client, accepted = tcp_pair()
     unique = ident()
     first.send(message(unique), accepted.fileno())
     assert first.answers(1) == {unique: "A"}
-    conn = tls(client, "one.example")
-    open_stream(conn, "one.example")
+    session = login(tls(client, "one.example"))
 
     shell(box, "module reload net_fdpass")
     with pytest.raises(EOFError):
         first.answers(1)
+    assert is_served(session)
     second = Sender(box.socket)
     second.send(message(unique), accepted.fileno())
     assert second.answers(1) == {unique: "A"}  # remembered
-    assert hand_over(second)[1] == "A"
+    accepted.close()
+    assert is_served(session)
 
-    shell(box, "module reload c2s")
-    client, verdict = hand_over(second)
-    assert verdict == "A"
-    assert "mechanisms" in open_stream(tls(client, "one.example"), "one.example")
+    for what in ("module reload c2s", "module reload s2s", "config reload"):
+        shell(box, what)
+        assert is_served(login(tls(hand_over(second)[0], "one.example"), resource=what.replace(" ", "-")))
+    assert is_served(session)
+    assert "\terror\t" not in box.text() and "traceback" not in box.text().lower()
 
-    shell(box, "module unload net_fdpass")
+
+def test_module_is_unloaded_and_loaded_while_sessions_stay(fresh):
+    box = fresh(modules=ADMIN)
+    session = login(tls(hand_over(Sender(box.socket))[0], "one.example"))
+    before = box.descriptors()
+    for _ in range(3):
+        shell(box, "module unload net_fdpass")
+        assert not box.socket.exists()
+        assert is_served(session)
+        shell(box, "module load net_fdpass")
+        assert hand_over(Sender(box.socket))[1] == "A"
+    assert is_served(session)
+    box.wait_until(lambda: box.descriptors() <= before)
+    assert "\terror\t" not in box.text() and "traceback" not in box.text().lower()
+
+
+def test_module_is_loaded_for_the_first_time_while_prosody_runs(fresh):
+    box = fresh(modules=ADMIN, with_module=False, wait_for_listener="epoll backend")
     assert not box.socket.exists()
     shell(box, "module load net_fdpass")
-    assert hand_over(Sender(box.socket))[1] == "A"
-    assert "Error" not in box.text() and "traceback" not in box.text().lower()
+    assert is_served(login(tls(hand_over(Sender(box.socket))[0], "two.example"), host="two.example"))
+
+
+def test_services_may_be_loaded_later(fresh):
+    box = fresh(modules=("tls", "saslauth", "admin_socket", "admin_shell"), disabled=("c2s", "s2s"))
+    sender = Sender(box.socket)
+    assert hand_over(sender)[1] == "N"
+    shell(box, "module load c2s")
+    assert is_served(login(tls(hand_over(sender)[0], "one.example")))
+    shell(box, "module unload c2s")
+    assert hand_over(sender)[1] == "N"
 
 
 @pytest.mark.parametrize("obstacle, remedy", [
     ("file", "there is a file that is not a socket"),
     ("owner", "another process is listening there"),
     ("directory", "create the directory"),
+    ("permission", "writable for Prosody's user, or set fdpass_socket"),
 ])
 def test_obstacle_is_explained_and_a_reload_tries_again(fresh, obstacle, remedy, tmp_path):
     tmp_path.parent.parent.chmod(0o755)
@@ -97,6 +134,8 @@ def test_obstacle_is_explained_and_a_reload_tries_again(fresh, obstacle, remedy,
         path.parent.chmod(0o777)
     if obstacle == "file":
         path.write_text("precious")
+    if obstacle == "permission":
+        path.parent.chmod(0o755)
     if obstacle == "owner":
         live = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         live.bind(str(path))
@@ -104,8 +143,12 @@ def test_obstacle_is_explained_and_a_reload_tries_again(fresh, obstacle, remedy,
         path.chmod(0o666)
     box = fresh(f'fdpass_socket = "{path}"')
     box.wait_for_log(remedy)
+    assert box.text().count("mod_net_fdpass\terror") == 1
+    assert path.read_text() == "precious" if obstacle == "file" else path.exists() == (obstacle == "owner")
     if obstacle == "directory":
         path.parent.mkdir()
+        path.parent.chmod(0o777)
+    elif obstacle == "permission":
         path.parent.chmod(0o777)
     else:
         path.unlink()
@@ -114,6 +157,22 @@ def test_obstacle_is_explained_and_a_reload_tries_again(fresh, obstacle, remedy,
     assert hand_over(Sender(path))[1] == "A"
     if live:
         live.close()
+
+
+def test_path_that_is_too_long_is_explained(fresh):
+    box = fresh(f'fdpass_socket = "/tmp/{"x" * 120}/fdpass.sock"')
+    box.wait_for_log("set fdpass_socket to a path of at most 107 bytes")
+
+
+def test_second_prosody_does_not_take_the_socket_of_the_first(fresh):
+    first = fresh()
+    first.dir.chmod(0o777)
+    second = fresh(f'fdpass_socket = "{first.socket}"')
+    second.wait_for_log("another process is listening there; stop it, or set fdpass_socket to another path")
+    assert hand_over(Sender(first.socket))[1] == "A"
+    second.stop()
+    assert first.socket.exists()
+    assert hand_over(Sender(first.socket))[1] == "A"
 
 
 def test_other_backends_get_one_clear_line(fresh):
