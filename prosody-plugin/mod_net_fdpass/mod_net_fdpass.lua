@@ -59,6 +59,8 @@ local pending = 0; -- how many
 local full = false; -- too many
 local recent_ids, older_ids, recent_count = {}, {}, 0;
 local complaints = {};
+local busy, deferred = false, {};
+local stopping = false; -- Prosody is
 
 --- Finds fdpass.so beside this file or where luarocks puts it
 local function load_fdpass()
@@ -77,6 +79,29 @@ local function load_fdpass()
 	local open, err = package.loadlib(found, "luaopen_fdpass");
 	if not open then return nil, err; end
 	return open();
+end
+
+--- Runs an event handler of ours in one piece
+-- Prosody 0.12 runs signal handlers between any two steps of what it is doing, so
+-- SIGTERM could take a queue away from under the function that reads it.
+local function in_one_piece(handler, ...)
+	busy = true;
+	local ok, result, err = pcall(handler, ...);
+	busy = false;
+	while deferred[1] do
+		table.remove(deferred, 1)();
+	end
+	if not ok then error(result, 0); end
+	return result, err;
+end
+
+--- Runs f now or after the event handler that was interrupted
+local function afterwards(f)
+	if busy then
+		table.insert(deferred, f);
+	else
+		f();
+	end
 end
 
 --- Whether a complaint may be logged, or has been only a moment ago
@@ -244,8 +269,8 @@ local function new_queue(service_name, keepalive)
 		return ok;
 	end
 
-	--- Called by net.server, which starts the TLS handshake as soon as this returns
-	function acceptor:accept() -- luacheck: ignore 212/self
+	local function accept()
+		if stopping then return nil, "timeout"; end
 		for entry in take do
 			if confirm(entry) then
 				status.adopted(service_name, monotonic() - entry.since);
@@ -256,6 +281,11 @@ local function new_queue(service_name, keepalive)
 			hold(entry);
 		end
 		return nil, "timeout";
+	end
+
+	--- Called by net.server, which starts the TLS handshake as soon as this returns
+	function acceptor:accept() -- luacheck: ignore 212/self
+		return in_one_piece(accept);
 	end
 
 	--- Gives everything back to the senders, except what came from a proxy
@@ -290,8 +320,11 @@ local function new_queue(service_name, keepalive)
 	end
 
 	function acceptor:close()
-		self:drain();
-		return queue:close();
+		afterwards(function ()
+			self:drain();
+			queue:close();
+		end);
+		return 1;
 	end
 
 	return acceptor;
@@ -338,7 +371,7 @@ local function handle_client(sender, client, meta)
 		queued[id].sender = sender;
 	elseif not enqueue(meta.alpn or default_protocol, meta, { id = id, client = client, sender = sender }) then
 		client:close();
-		answer(sender, "N", id);
+		answer(sender, stopping and "R" or "N", id); -- the services end first
 	end
 end
 
@@ -401,7 +434,7 @@ end
 --- An event handler in which an error cannot repeat itself forever
 local function protected(sender, handler)
 	return function ()
-		local ok, err = pcall(handler, sender);
+		local ok, err = pcall(in_one_piece, handler, sender);
 		if not ok then
 			module:log("error", "Closing the connection to sender %d after an error: %s", sender.pid, err);
 			close_sender(sender);
@@ -411,7 +444,7 @@ end
 
 local function on_readable(sender)
 	for _ = 1, packets_per_wakeup do
-		if full or not receive(sender) then break; end
+		if full or stopping or not sender.watch or not receive(sender) then break; end
 	end
 	flush_answers(sender);
 end
@@ -450,6 +483,7 @@ end
 
 local function accept_senders()
 	for _ = 1, packets_per_wakeup do
+		if not listener then return; end
 		local conn, err = listener:accept();
 		if conn then
 			add_sender(conn);
@@ -610,7 +644,7 @@ local function start_listening()
 		module:log("error", "Could not listen on '%s': %s; %s", socket_path, err, explain(errno));
 		return;
 	end
-	listener_watch = server.watchfd(listener, accept_senders);
+	listener_watch = server.watchfd(listener, function () in_one_piece(accept_senders); end);
 	module:log("info", "Waiting for connections to be handed over on '%s'", socket_path);
 end
 
@@ -716,7 +750,10 @@ function module.load()
 	end);
 	-- Not unloaded at shutdown. Before mod_c2s and mod_s2s close their
 	-- connections, so that no new ones arrive meanwhile.
-	module:hook("server-stopping", stop, 10);
+	module:hook("server-stopping", function ()
+		stopping = true;
+		afterwards(stop);
+	end, 10);
 end
 
 function module.unload()

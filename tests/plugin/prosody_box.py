@@ -186,6 +186,10 @@ VirtualHost "two.example"
             return ""
         return self.log.read_bytes()[since:].decode(errors="replace")
 
+    def complaints(self):
+        """Lines of the log that there should be none of."""
+        return [line for line in self.text().splitlines() if "\terror\t" in line or "traceback" in line.lower()]
+
     @staticmethod
     def wait_until(condition, seconds=10):
         deadline = time.monotonic() + seconds
@@ -226,4 +230,5 @@ VirtualHost "two.example"
 
     def close(self):
         self.stop()
-        shutil.rmtree(self.dir)
+        if not os.environ.get("XMPP443_KEEP"):
+            shutil.rmtree(self.dir)

@@ -134,6 +134,9 @@ def test_nobody_is_lost_or_adopted_twice_by(fresh, end):
     last = [unique for unique, over in arrivals.adopted.items() if over == {arrivals.connections}]
     assert last
     box.wait_until(lambda: all(began(arrivals.clients[unique]) for unique in last))
-    assert "\terror\t" not in box.text() and "traceback" not in box.text().lower()
+    # Prosody 0.12 itself is not safe from its signal handlers, which can run between any two of its steps:
+    # now and then SIGTERM leaves a "Top-level error" from server_epoll.lua or indexedbheap.lua behind.
+    ours = [line for line in box.text().splitlines() if "mod_net_fdpass" in line]
+    assert not [line for line in ours if "\terror\t" in line or "\twarn\t" in line or ".lua:" in line]
     for client in arrivals.clients.values():
         client.close()

@@ -82,7 +82,7 @@ def test_sessions_stay_whatever_is_reloaded(fresh):
         shell(box, what)
         assert is_served(login(tls(hand_over(second)[0], "one.example"), resource=what.replace(" ", "-")))
     assert is_served(session)
-    assert "\terror\t" not in box.text() and "traceback" not in box.text().lower()
+    assert not box.complaints()
 
 
 def test_module_is_unloaded_and_loaded_while_sessions_stay(fresh):
@@ -97,7 +97,7 @@ def test_module_is_unloaded_and_loaded_while_sessions_stay(fresh):
         assert hand_over(Sender(box.socket))[1] == "A"
     assert is_served(session)
     box.wait_until(lambda: box.descriptors() <= before)
-    assert "\terror\t" not in box.text() and "traceback" not in box.text().lower()
+    assert not box.complaints()
 
 
 def test_module_is_loaded_for_the_first_time_while_prosody_runs(fresh):
