@@ -153,6 +153,7 @@ install-shim: $(B)/xmpp443-shim
 	$(if $(SYSTEMD_254),$(call INSTALL_UNIT,shim/systemd-254.conf,$(DESTDIR)$(DROPINDIR)/systemd-254.conf))
 	install -m 644 shim/xmpp443-shim.sysusers $(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf
 	install -m 644 shim/private-network.conf $(DESTDIR)$(EXAMPLEDIR)/
+	install -m 644 prosody-plugin/systemd/prosody-limits.conf $(DESTDIR)$(EXAMPLEDIR)/
 	test -e $(DESTDIR)$(CONFDIR)/shim.conf || install -m 644 shim/shim.conf $(DESTDIR)$(CONFDIR)/shim.conf
 
 install-plugin: $(B)/fdpass.so
@@ -165,7 +166,8 @@ uninstall: uninstall-check
 	rm -f $(DESTDIR)$(SBINDIR)/xmpp443-shim $(DESTDIR)$(MANDIR)/man8/xmpp443-shim.8 \
 		$(DESTDIR)$(MANDIR)/man5/xmpp443-shim.conf.5 $(DESTDIR)$(UNITDIR)/xmpp443-shim.socket \
 		$(DESTDIR)$(UNITDIR)/xmpp443-shim.service $(DESTDIR)$(DROPINDIR)/systemd-254.conf \
-		$(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf $(DESTDIR)$(EXAMPLEDIR)/private-network.conf
+		$(DESTDIR)$(SYSUSERSDIR)/xmpp443-shim.conf $(DESTDIR)$(EXAMPLEDIR)/private-network.conf \
+		$(DESTDIR)$(EXAMPLEDIR)/prosody-limits.conf
 	rm -rf $(DESTDIR)$(PLUGINDIR)/mod_net_fdpass
 	rm -f $(DESTDIR)$(LUACDIR)/fdpass.so
 	! cmp -s shim/shim.conf $(DESTDIR)$(CONFDIR)/shim.conf || rm -f $(DESTDIR)$(CONFDIR)/shim.conf
