@@ -229,6 +229,12 @@ VirtualHost "two.example"
             self.process.wait(15)
 
     def close(self):
-        self.stop()
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            # 0.12 is not safe from its own signal handlers: SIGTERM at the wrong moment is an error
+            # in what it interrupts, and the shutdown ends with it
+            self.stop(signal.SIGKILL)
+            assert self.version() < (13,), self.text()[-3000:]
         if not os.environ.get("XMPP443_KEEP"):
             shutil.rmtree(self.dir)
