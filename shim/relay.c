@@ -347,8 +347,8 @@ int relay_watch(struct relay *r)
 void relay_close(struct relay *r)
 {
 	for (int side = CLIENT; side <= BACKEND; side++) {
-		/* Nobody else has these sockets, so closing them takes them out of epoll as well. Not if it is kept. */
-		(r->kept ? loop_del : loop_forget)(r->env->loop, &r->side[side]);
+		/* If nobody else has these sockets, closing them takes them out of epoll as well. */
+		(r->copied ? loop_del : loop_forget)(r->env->loop, &r->side[side]);
 		if (r->side[side].fd >= 0)
 			close(r->side[side].fd);
 		r->side[side].fd = -1;

@@ -72,6 +72,7 @@ struct relay {
 	struct relay_flow flow[2];
 	bool starting;
 	bool kept;       /* by splice only, through pipes of its own */
+	bool copied;     /* somebody else has or had copies of its descriptors */
 	uint32_t active; /* seconds on the loop's clock when something last came */
 	uint32_t tag;    /* the owner's, to use as it likes */
 };

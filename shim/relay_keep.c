@@ -49,7 +49,7 @@ int relay_keep(struct relay *r, struct relay_parts *ret)
 		/* Splice leaves small pieces to Nagle's algorithm. */
 		for (int side = CLIENT; side <= BACKEND; side++)
 			setsockopt(r->side[side].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		r->kept = true;
+		r->kept = r->copied = true;
 	}
 	tell(r, ret);
 	return 0;
@@ -95,6 +95,7 @@ int relay_adopt(struct relay *r, struct relay_env *env, const struct relay_parts
 	*r = (struct relay){
 		.env = env,
 		.side = {{.fd = parts->side[CLIENT]}, {.fd = parts->side[BACKEND]}},
+		.copied = true, /* whoever kept it may be slow to let go */
 		.active = (uint32_t)(loop_now(env->loop) / 1000),
 	};
 	for (int from = CLIENT; from <= BACKEND; from++) {

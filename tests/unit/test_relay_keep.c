@@ -263,6 +263,36 @@ static void one_that_is_not_connected_gives_the_client_only(void **state)
 	tear_down(&f);
 }
 
+/* epoll(7): a socket of which there are copies stays in the set when it is closed. */
+static void one_that_was_closed_is_not_called_because_of_its_copies(void **state)
+{
+	struct fixture f;
+	struct relay_parts parts;
+	int copies[2];
+
+	(void)state;
+	for (int given = 0; given < 2; given++) {
+		set_up_kept(&f);
+		if (given) {
+			assert_true(relay_give(&f.relay, &parts));
+			assert_int_equal(relay_adopt(&f.relay, &f.env, &parts), 0);
+		} else {
+			assert_int_equal(relay_keep(&f.relay, &parts), 0);
+			relay_unkeep(&f.relay);
+		}
+		for (int i = 0; i < 2; i++)
+			copies[i] = dup(parts.side[i]);
+		relay_close(&f.relay);
+		f.open = false;
+		memset(&f.relay, 0x55, sizeof(f.relay));
+		assert_int_equal(send(f.client, "x", 1, 0), 1);
+		run_for(f.loop, 5);
+		close(copies[0]);
+		close(copies[1]);
+		tear_down(&f);
+	}
+}
+
 static void what_is_no_pipe_is_refused_and_all_is_closed(void **state)
 {
 	struct fixture f;
@@ -316,6 +346,7 @@ int main(void)
 		TEST(one_with_a_broken_side_stays_so),
 		TEST(urgent_bytes_end_the_keeping_and_nothing_else),
 		TEST(one_that_is_not_connected_gives_the_client_only),
+		TEST(one_that_was_closed_is_not_called_because_of_its_copies),
 		TEST(what_is_no_pipe_is_refused_and_all_is_closed),
 		TEST(without_pipes_nothing_is_kept),
 	};
