@@ -39,20 +39,21 @@ class Tally:
 
     def add(self, results, handed):
         self.arrived += len(results)
+        # The kernel may give a port to a second client once the first has gone.
+        clients = Counter(one["peer"] for one in results)
+        self.twice += sum(max(0, times - clients[peer]) for peer, times in handed.items())
         for one in results:
-            times = handed[one["peer"]]
-            self.twice += times > 1
+            adopted = handed[one["peer"]] >= clients[one["peer"]]
             self.logged_in += one["outcome"] == "in"
             self.stuck += one["outcome"] == "stuck"
             if one["outcome"] == "cut":
-                self.inside += times == 1
-                self.lost += times == 0
-                if times == 0:
-                    print(one)
+                self.inside += adopted
+                self.lost += not adopted
             elif one["outcome"] == "in":
                 self.waited = max(self.waited, one["took"])
-                if times == 0:
-                    print("not acked, and logged in?", one)
+                assert adopted, one
+            if one["outcome"] != "in" and not adopted:
+                print(one)
 
     def row(self, name):
         return [name, self.deaths, self.arrived, self.logged_in, self.inside, self.lost, self.stuck, self.twice,

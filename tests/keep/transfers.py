@@ -15,6 +15,7 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 LENGTH = 1048573  # a prime: no two offsets that differ by a round number look alike
@@ -53,7 +54,10 @@ class Transfers:
 
     def __enter__(self):
         assert self._start("server").stdout.readline() == "ready\n"
-        self._start("client")
+        child = self._start("client")
+        # All the time: the clients would stand still if nobody read what they print.
+        self._reader = threading.Thread(target=lambda: self.results.extend(map(json.loads, child.stdout)), daemon=True)
+        self._reader.start()
         return self
 
     def finish(self, seconds=300):
@@ -61,8 +65,8 @@ class Transfers:
         child = self._children["client"]
         child.stdin.write("finish\n")
         child.stdin.flush()
-        out, _ = child.communicate(timeout=seconds)
-        self.results += [json.loads(line) for line in out.splitlines()]
+        child.wait(seconds)
+        self._reader.join(20)
 
     def __exit__(self, *exc):
         for child in self._children.values():
