@@ -31,7 +31,7 @@ class Issuer:
 
 
 def _sign(issuer, subject, key, begin, end, constraints, names=()):
-    now = datetime.datetime.utcnow()
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer.name).public_key(key)
                .serial_number(x509.random_serial_number())
                .not_valid_before(now + begin * DAY).not_valid_after(now + end * DAY)
