@@ -206,16 +206,16 @@ static int read_verdicts(struct handoff *h)
 	uint8_t buf[CONTROL_PACKET_MAX];
 	ssize_t n;
 
-	n = control_recv(h->watch.fd, buf);
-	if (n > 0) {
+	/* When all have their verdict there can be no more, and a call in vain is saved. */
+	do {
+		n = control_recv(h->watch.fd, buf);
 		for (ssize_t i = 0; i < n; i += CONTROL_RECORD_LEN)
 			if (take_verdict(h, buf + i) < 0)
 				return -EPROTO;
-		return 0;
-	}
+	} while (n > 0 && !list_empty(&h->sent));
 	if (n == 0)
 		return -ECONNRESET;
-	return n == -EAGAIN ? 0 : (int)n;
+	return n > 0 || n == -EAGAIN ? 0 : (int)n;
 }
 
 static void on_control(struct loop_watch *w, uint32_t events)

@@ -715,6 +715,33 @@ static void a_receiver_that_breaks_the_protocol_is_hung_up_on(void **state)
 	ends_the_channel('\0', 9);
 }
 
+/* Or answers would pile up while new connections keep coming. */
+static void answers_in_many_packets_are_read_at_one_event(void **state)
+{
+	struct passenger p[20];
+	struct fixture f;
+	int conn;
+
+	(void)state;
+	set_up(&f, true, 10);
+	conn = await_channel(&f);
+	for (int i = 0; i < 20; i++)
+		submit(&p[i], &f, 1000);
+	for (int i = 0; i < 20; i++) {
+		struct parcel parcel;
+
+		assert_true(receive(conn, &parcel));
+		close(parcel.fd);
+		answer(conn, 'A', p[i].item.id);
+	}
+	run_for(f.loop, 0); /* a single turn */
+	assert_int_equal(f.ended, 20);
+	for (int i = 0; i < 20; i++)
+		passenger_close(&p[i]);
+	close(conn);
+	tear_down(&f);
+}
+
 static void a_receiver_that_hangs_up_at_once_is_not_called_without_pause(void **state)
 {
 	struct fixture f;
@@ -966,6 +993,7 @@ int main(void)
 		TEST(many_verdicts_may_come_in_one_packet),
 		TEST(verdicts_for_unknown_ids_are_ignored),
 		TEST(a_receiver_that_breaks_the_protocol_is_hung_up_on),
+		TEST(answers_in_many_packets_are_read_at_one_event),
 		TEST(a_receiver_that_hangs_up_at_once_is_not_called_without_pause),
 		TEST(too_many_descriptors_in_flight_are_waited_for),
 		TEST(a_packet_that_can_never_be_sent_is_refused),
