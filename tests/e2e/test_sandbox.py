@@ -68,8 +68,10 @@ def test_no_thread_can_do_what_is_forbidden(world, new_shim, port, forbidden):
 
 def test_workers_of_a_reload_are_confined_too(world, new_shim, port, forbidden):
     shim = new_shim(port, shim={"workers": "1"}, process={"wrap": forbidden})
-    shim.reload(world.config(port, shim={"workers": "1", "hello-timeout": "7s"}))
+    before = threads(shim)
+    shim.reload(world.config(port, shim={"workers": "3", "hello-timeout": "7s"}))
     shim.wait_event(event="reloaded")
+    assert len(threads(shim)) == len(before) + 2
     for one in attempts(shim):
         assert set(one.values()) == {EPERM}, one
     for tid in threads(shim):
