@@ -347,6 +347,8 @@ local function enqueue(protocol, meta, entry)
 	if service and service.queue:push(entry) then
 		module:log("debug", "Received a connection from [%s]:%d for %s", meta.source_ip, meta.source_port, service_name);
 		return true;
+	elseif stopping then
+		return; -- the services end first, which is nothing to mend
 	elseif service_name then
 		status.refused("service");
 		if not may_complain(service_name) then return; end
@@ -371,7 +373,7 @@ local function handle_client(sender, client, meta)
 		queued[id].sender = sender;
 	elseif not enqueue(meta.alpn or default_protocol, meta, { id = id, client = client, sender = sender }) then
 		client:close();
-		answer(sender, stopping and "R" or "N", id); -- the services end first
+		answer(sender, stopping and "R" or "N", id);
 	end
 end
 
