@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from rig.shim import Shim
 from rig.visitors import CLIENTS4, HOSTS
+from rig.world import SANDBOX
 
 ROOT_SETTINGS = {"user": "nobody", "group": "prosody"}
 PORT = 444  # root's to bind
@@ -36,7 +37,7 @@ def statuses(pid):
                 yield dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
 
 
-@pytest.mark.parametrize("sandbox", ["on", "off"])
+@pytest.mark.parametrize("sandbox", sorted({SANDBOX, "off"}))
 def test_after_the_start_no_right_of_roots_is_left(world, root_shim, sandbox):
     shim = root_shim(world.config(PORT, shim={**ROOT_SETTINGS, "sandbox": sandbox})).start()
     nobody = pwd.getpwnam("nobody")
