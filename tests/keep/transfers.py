@@ -55,6 +55,7 @@ class Transfers:
     def __enter__(self):
         assert self._start("server").stdout.readline() == "ready\n"
         child = self._start("client")
+        assert child.stdout.readline() == "ready\n"
         # All the time: the clients would stand still if nobody read what they print.
         self._reader = threading.Thread(target=lambda: self.results.extend(map(json.loads, child.stdout)), daemon=True)
         self._reader.start()
@@ -149,9 +150,10 @@ class _Client:
 def run_clients(orders):
     rng = random.Random()
     clients, finishing = [], False
+    print("ready", flush=True)
     while clients or not finishing:
         start = time.monotonic()
-        if not finishing and select.select([sys.stdin], [], [], 0)[0]:
+        if not finishing and select.select([STDIN], [], [], 0)[0]:
             finishing = True
         for _ in range(2):
             if not finishing and len(clients) < orders["count"]:
@@ -245,4 +247,6 @@ def run_server(orders):
 
 
 if __name__ == "__main__":
-    {"client": run_clients, "server": run_server}[sys.argv[1]](json.loads(sys.stdin.readline()))
+    # Unbuffered: what comes behind the orders stays where select() sees it.
+    STDIN = open(0, "rb", buffering=0)
+    {"client": run_clients, "server": run_server}[sys.argv[1]](json.loads(STDIN.readline()))
