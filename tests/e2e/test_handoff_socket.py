@@ -65,7 +65,7 @@ def prosodys_descriptors(world):
 @pytest.mark.usefixtures("shim")
 def test_garbage_on_the_hand_off_socket_does_no_harm(world, packet, descriptors):
     world.login("alice").logout()
-    before = prosodys_descriptors(world)
+    before = settled(lambda: prosodys_descriptors(world), "Prosody's descriptors")
     with a_control_connection(world) as control:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for _ in range(3):
@@ -82,7 +82,7 @@ def test_garbage_on_the_hand_off_socket_does_no_harm(world, packet, descriptors)
 @pytest.mark.usefixtures("shim")
 def test_a_descriptor_that_is_no_connection_does_no_harm(world):
     world.login("alice").logout()
-    before = prosodys_descriptors(world)
+    before = settled(lambda: prosodys_descriptors(world), "Prosody's descriptors")
     with socket.socket() as listener, socket.socket(socket.AF_UNIX) as unbound:
         listener.listen()
         for number, fd in enumerate((os.open("/dev/null", os.O_RDWR), os.open("/", os.O_RDONLY),
