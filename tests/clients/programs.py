@@ -65,10 +65,13 @@ class Program:
         return body in self.output()
 
     def close(self):
+        if self._terminal < 0:
+            return
         self.child.kill()
         self.child.wait(20)
         self._reader.join(20)
         os.close(self._terminal)
+        self._terminal = -1
 
 
 class GoSendxmpp(Program):
