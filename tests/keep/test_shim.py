@@ -241,3 +241,22 @@ def test_a_keeper_that_is_told_to_end_ends_all(world, new_shim):
             pass
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
+
+
+def test_a_keeper_that_is_killed_leaves_nothing_behind(world, new_shim):
+    """Whoever started it finds no child that holds the port, and can start again."""
+    shim = new_shim(10824, "crash")
+    with world.connect(port=10824) as client:
+        worker = shim.worker()
+        os.kill(shim.process.pid, signal.SIGKILL)
+        shim.process.child.wait(20)
+        client.settimeout(20)
+        try:
+            assert client.recv(1) == b""
+        except ConnectionResetError:
+            pass
+    until(lambda: not os.path.exists(f"/proc/{worker}"), "the child's end")
+    since = shim.mark()
+    shim.start()
+    shim.wait_started(since)
+    world.connect(port=10824).close()
